@@ -1,0 +1,79 @@
+"""NAM: Normalization-based Attention Module (Liu et al., 2021), https://arxiv.org/abs/2111.12419.
+
+Reference: Christian-lyc/NAM @ 6e8d3e3; its HEAD has the channel gate alone, the spatial one is in
+its history (afbaf4c). What the code does and the paper does not say: the weights are absolute
+values, and no gradient flows through them.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+
+def normalized(scale: Tensor) -> Tensor:
+    """|γ|/Σ|γ|, cut from the graph: the weights of NAM's gates."""
+    scale = scale.detach().abs()
+    return scale / scale.sum()
+
+
+class ChannelGate(nn.Module):
+    """x⊙σ(w⊙BN(x)) with w = |γ|/Σ|γ| over the channels; w is folded into the affine of BN."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * _weighted(self.bn, x).sigmoid()
+
+
+class SpatialGate(nn.Module):
+    """The same over the H·W pixels: each has its own λ, and statistics over batch and channels."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm1d(math.prod(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        pixels = x.flatten(2).transpose(1, 2)  # (N, HW, C): BatchNorm1d takes pixels as channels
+        return x * _weighted(self.bn, pixels).transpose(1, 2).reshape(x.shape).sigmoid()
+
+
+class NAM(nn.Module):
+    """Channel gate, then (`spatial=True`) the spatial gate, after the last BN of each branch.
+
+    The spatial gate has one weight per pixel and works at one map size only; the network tells
+    `size`, (H, W), to a module that asks for it.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        spatial: bool = False,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        if spatial and size is None:
+            raise ValueError("spatial=True has a weight per pixel: say the map's size=(H, W)")
+        self.channel = ChannelGate(channels)
+        self.spatial = SpatialGate(size) if spatial else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.spatial(self.channel(x))
+
+    def penalty(self) -> Tensor:
+        """Σ|γ| + Σ|λ|, the sparsity term of the paper's loss, to be scaled by the recipe's p.
+
+        The published script never applied it: it looks for `layer1..4` in a network that
+        DataParallel has already wrapped.
+        """
+        scales = [p for name, p in self.named_parameters() if name.endswith("bn.weight")]
+        return torch.cat(scales).abs().sum()
+
+
+def _weighted(bn: nn.Module, x: Tensor) -> Tensor:
+    """w⊙bn(x) without another pass over x."""
+    w = normalized(bn.weight)
+    return functional_call(bn, {"weight": w * bn.weight, "bias": w * bn.bias}, (x,))

@@ -1,0 +1,45 @@
+"""Triplet attention: Rotate to Attend (Misra et al., 2021), https://arxiv.org/abs/2010.03045.
+
+Reference: landskape-ai/triplet-attention @ 2cf02fb, MODELS/. NAM's tables call it TAM. The authors'
+initialisation zeroes the BN scale of the H·W gate, and of that one only. They rotate the map where
+this file reduces over an axis; the kernel of the C·H gate is the transpose of theirs.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class Gate(nn.Module):
+    """σ(BN(conv_k([max; mean]))) of x pooled over axis `dim`, shaped to broadcast over x."""
+
+    def __init__(self, dim: int, kernel_size: int) -> None:
+        super().__init__()
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
+        self.dim = dim
+        self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.bn = nn.BatchNorm2d(1, momentum=0.01)
+        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out")
+
+    def forward(self, x: Tensor) -> Tensor:
+        pooled = torch.stack([x.amax(self.dim), x.mean(self.dim)], 1)
+        return self.bn(self.conv(pooled)).sigmoid().movedim(1, self.dim)
+
+
+class Triplet(nn.Module):
+    """y = x⊙(g_cw + g_ch + g_hw)/3, each gate blind to the axis it does not name.
+
+    `spatial=False` leaves out g_hw and divides by two.
+    """
+
+    def __init__(self, channels: int, kernel_size: int = 7, spatial: bool = True) -> None:
+        super().__init__()
+        self.cw = Gate(2, kernel_size)
+        self.ch = Gate(3, kernel_size)
+        if spatial:
+            self.hw = Gate(1, kernel_size)
+            nn.init.zeros_(self.hw.bn.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gates = [gate(x) for gate in self.children()]
+        return x * (sum(gates) / len(gates))

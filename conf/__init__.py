@@ -1,0 +1,1 @@
+"""The configuration: YAML files that name things and give them numbers."""
