@@ -2,7 +2,8 @@
 
 Reference: Jongchan/attention-module @ 459efad, MODELS/cbam.py. The code has what the paper does not
 mention, and what its numbers came from: a BatchNorm(1, momentum 0.01) behind the 7x7 convolution,
-whose scale the authors' initialisation sets to 0, so that the spatial gate starts at 0.5.
+whose scale the authors' initialisation sets to 0, so that the spatial gate starts at 0.5. Of equal
+maxima, each gets its share of the gradient here; there, one of them gets it all.
 """
 
 from collections import OrderedDict
@@ -16,7 +17,7 @@ from attn.squeeze import hidden_channels
 POOLS = {
     "avg": lambda x: x.mean((2, 3)),
     "max": lambda x: x.amax((2, 3)),
-    "lp": lambda x: x.square().sum((2, 3)).sqrt(),
+    "lp": lambda x: torch.linalg.vector_norm(x, dim=(2, 3)),  # p = 2; gradient 0 at 0
     "lse": lambda x: x.flatten(2).logsumexp(2),
 }
 ORDERS = {"channel-first": ("channel", "spatial"), "spatial-first": ("spatial", "channel")}

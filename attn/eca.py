@@ -42,7 +42,7 @@ def _kernel_size(channels: int, choice: int | Sequence[int] | None, stage: int |
     if choice is None:
         return adaptive_kernel_size(channels)
     if not isinstance(choice, int):
-        if stage is None or stage > len(choice):
+        if stage is None or not 1 <= stage <= len(choice):
             raise ValueError(f"kernel_size={list(choice)} has no entry for stage {stage}")
         choice = choice[stage - 1]
     if choice < 1 or choice % 2 == 0:

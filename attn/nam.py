@@ -15,7 +15,7 @@ from torch.func import functional_call
 def normalized(scale: Tensor) -> Tensor:
     """|γ|/Σ|γ|, cut from the graph: the weights of NAM's gates."""
     scale = scale.detach().abs()
-    return scale / scale.sum()
+    return scale / scale.sum().clamp_min(torch.finfo(scale.dtype).tiny)  # 0/0 if all are zero
 
 
 class ChannelGate(nn.Module):

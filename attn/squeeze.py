@@ -1,4 +1,4 @@
-"""The narrow middle of a squeeze-and-excitation: `channels // reduction`, as the papers write it."""
+"""The narrow middle of a squeeze-and-excitation: `channels // reduction`, as in the papers."""
 
 
 def hidden_channels(channels: int, reduction: int) -> int:

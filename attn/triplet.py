@@ -2,7 +2,8 @@
 
 Reference: landskape-ai/triplet-attention @ 2cf02fb, MODELS/. NAM's tables call it TAM. The authors'
 initialisation zeroes the BN scale of the H·W gate, and of that one only. They rotate the map where
-this file reduces over an axis; the kernel of the C·H gate is the transpose of theirs.
+this file reduces over an axis; the kernel of the C·H gate is the transpose of theirs. Of equal
+maxima, each gets its share of the gradient here; there, one of them gets it all.
 """
 
 import torch

@@ -37,13 +37,15 @@ class InvertedResidual(nn.Module):
     ) -> None:
         super().__init__()
         hidden = in_planes * expand_ratio
-        expand = [_conv_bn_relu(conv1x1(in_planes, hidden), slots.normalize(hidden))]
+        expand = []
+        if expand_ratio > 1:
+            expand = [_conv_bn_relu(conv1x1(in_planes, hidden), slots.normalize(hidden))]
         depthwise = _conv_bn_relu(
             slots.conv3x3(hidden, hidden, stride, groups=hidden), slots.normalize(hidden)
         )
         depthwise.add_module("inner", slots.site("inner", hidden))
         linear = [conv1x1(hidden, planes), slots.normalize(planes)]
-        self.conv = nn.Sequential(*(expand if expand_ratio > 1 else []), depthwise, *linear)
+        self.conv = nn.Sequential(*expand, depthwise, *linear)
         self.branch = slots.site("branch", planes)
         residual = stride == 1 and in_planes == planes
         self.identity = slots.site("identity", planes) if residual else nn.Identity()
@@ -95,7 +97,7 @@ class MobileNetV2(nn.Module):
         return self.classifier(self.head(self.features(x)).mean((2, 3)))
 
     def _add_feature(self, module: nn.Module) -> None:
-        """Append under torchvision's running number, which attention between stages must not use."""
+        """Append under torchvision's running number, which attention between stages lacks."""
         numbered = sum(name.isdigit() for name, _ in self.features.named_children())
         self.features.add_module(str(numbered), module)
 

@@ -13,6 +13,7 @@ two stages, `head` after the last convolution.
 """
 
 import inspect
+import zlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -45,6 +46,9 @@ class BranchOnly(nn.Module):
 class Slots:
     """What fills the four kinds of slot, and, once `at` a stage, where the network asks from.
 
+    A factory whose signature has `stage` or `size` is told the stage and the (H, W) at the end of
+    the block it is built for.
+
     Whatever fills a slot draws its initial weights from a random stream of its own, so the same
     seed builds the same backbone around every attention.
     """
@@ -68,21 +72,23 @@ class Slots:
 
     def site(self, name: str, channels: int) -> nn.Module:
         """Attention where the site is chosen, the identity where it is not."""
-        return self._build(self.attn, channels) if name in self.sites else nn.Identity()
+        return self._build(name, self.attn, channels) if name in self.sites else nn.Identity()
 
     def fuse(self, channels: int) -> nn.Module:
-        return self._build(self.fusion, channels)
+        return self._build("fusion", self.fusion, channels)
 
     def conv3x3(self, in_planes: int, planes: int, stride: int, groups: int = 1) -> nn.Module:
-        return self._build(self.conv, in_planes, planes, stride, groups)
+        return self._build("conv", self.conv, in_planes, planes, stride, groups)
 
     def normalize(self, channels: int) -> nn.Module:
-        return self._build(self.norm, channels)
+        return self._build("norm", self.norm, channels)
 
-    def _build(self, factory: Callable[..., nn.Module], *args: int) -> nn.Module:
+    def _build(self, slot: str, factory: Callable[..., nn.Module], *args: int) -> nn.Module:
         asked = inspect.signature(factory).parameters
+        bound = getattr(factory, "keywords", {})  # of a partial: what the user chose stays
         facts = {"stage": self.stage, "size": self.size}
-        told = {name: fact for name, fact in facts.items() if name in asked}
+        told = {name: facts[name] for name in facts if name in asked and name not in bound}
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(int(torch.randint(2**62, ())))
+            here = int(torch.randint(2**62, (), device="cpu"))
+            torch.default_generator.manual_seed(here ^ zlib.crc32(slot.encode()))
             return factory(*args, **told)

@@ -1,0 +1,42 @@
+"""Augmentation of a whole batch where it lies: uint8 in, uint8 out, (N, H, W, C)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class Keep:
+    """No augmentation."""
+
+    draws = 0
+
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+        return images
+
+
+@dataclass(frozen=True)
+class CropFlip:
+    """Zero padding and a random crop back to size; then, half of the time, a horizontal flip."""
+
+    padding: int = 4
+    flip: bool = True
+    draws = 3  # random numbers per image: two for the crop, one for the flip
+
+    def __post_init__(self) -> None:
+        if self.padding < 0:
+            raise ValueError(f"padding must not be negative, got {self.padding}")
+
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+        n, height, width, _ = images.shape
+        pad = self.padding
+        padded = F.pad(images, (0, 0, pad, pad, pad, pad))
+        top, left = (draws[:, :2] * (2 * pad + 1)).long().unbind(1)
+        rows = top[:, None] + torch.arange(height, device=images.device)
+        columns = left[:, None] + torch.arange(width, device=images.device)
+        flipped = (draws[:, 2:] < 0.5) & self.flip
+        columns = torch.where(flipped, columns.flip(1), columns)
+        batch = torch.arange(n, device=images.device)
+        return padded[batch[:, None, None], rows[:, :, None], columns[:, None, :]]

@@ -1,0 +1,48 @@
+"""Images in memory: one uint8 tensor on the device that trains on them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+STATISTICS = {  # mean and standard deviation by channel, over the training images, in [0, 1]
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
+    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "digits": ((0.3049, 0.3049, 0.3049), (0.3757, 0.3757, 0.3757)),
+}
+
+
+@dataclass(frozen=True)
+class Images:
+    """`pixels` (N, H, W, 3) uint8, `labels` (N,) int64, and the names of the classes."""
+
+    pixels: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str) -> "Images":
+        return Images(self.pixels.to(device), self.labels.to(device), self.classes)
+
+    def take(self, indices: Tensor) -> "Images":
+        return Images(self.pixels[indices], self.labels[indices], self.classes)
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """(n, H, W, 3) uint8 -> (n, 3, H, W) float32 of mean 0 and deviation 1, channels_last."""
+
+    statistics: str
+
+    def __post_init__(self) -> None:
+        if self.statistics not in STATISTICS:
+            raise ValueError(f"statistics={self.statistics}: choose from {', '.join(STATISTICS)}")
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        mean, std = (
+            255 * torch.tensor(s, device=pixels.device) for s in STATISTICS[self.statistics]
+        )
+        return ((pixels - mean) / std).permute(0, 3, 1, 2)

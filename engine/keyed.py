@@ -1,0 +1,48 @@
+"""Randomness as a function of (seed, epoch, sample) instead of a stream.
+
+The order of the images and what happens to each do not depend on batch size, on the device, or on
+where a run was interrupted. The generator is SplitMix64 (Steele, Lea, Flood, 2014) in int64, whose
+products wrap as they should.
+"""
+
+import torch
+from torch import Tensor
+
+GOLDEN = 0x9E3779B97F4A7C15
+
+
+def _signed(word: int) -> int:
+    word &= (1 << 64) - 1
+    return word - (1 << 64) if word >> 63 else word
+
+
+def _shifted(z: Tensor, bits: int) -> Tensor:
+    return (z >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def mix(z: Tensor) -> Tensor:
+    """SplitMix64's output for the state z: a bijection of int64, element by element."""
+    z = z + _signed(GOLDEN)
+    z = (z ^ _shifted(z, 30)) * _signed(0xBF58476D1CE4E5B9)
+    z = (z ^ _shifted(z, 27)) * _signed(0x94D049BB133111EB)
+    return z ^ _shifted(z, 31)
+
+
+def key(*parts: int) -> int:
+    """One int64 from several integers, in which their order matters."""
+    state = torch.zeros((), dtype=torch.int64)
+    for part in parts:
+        state = mix(state + part)
+    return int(state)
+
+
+def uniform(seed: int, epoch: int, samples: Tensor, draws: int) -> Tensor:
+    """`draws` numbers in [0, 1) for each sample: (N,) int64 -> (N, draws) float32."""
+    of_sample = mix(samples + key(seed, epoch))
+    counter = torch.arange(draws, device=samples.device)
+    return _shifted(mix(of_sample[:, None] + counter), 40).float() * 2.0**-24
+
+
+def permutation(seed: int, epoch: int, n: int, device: torch.device | str = "cpu") -> Tensor:
+    """The order of n samples in one epoch, (n,) int64."""
+    return mix(torch.arange(n, device=device) + key(seed, epoch, n)).argsort(stable=True)

@@ -1,0 +1,76 @@
+"""What a run says while it trains: a line on the terminal, a line on disk, a point in TensorBoard.
+
+`metrics.jsonl` holds nothing that depends on the clock: a run that was interrupted ends with the
+same file as one that was not.
+"""
+
+import json
+import os
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+from tqdm import tqdm
+
+from engine.run import Run
+from engine.rundir import RunDir, flat, write_text
+
+
+class Log:
+    """The log of the run in `folder`, from `epoch` (finished epochs) on."""
+
+    def __init__(self, folder: RunDir, epoch: int) -> None:
+        self.path = folder.path / "metrics.jsonl"
+        self.rows = self._rows()[:epoch]
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
+        if not epoch:  # of an attempt that came to nothing, nothing is shown
+            for stale in folder.path.glob("events.out.*"):
+                stale.unlink()
+        # Points a killed process wrote beyond its checkpoint are dropped from purge_step on.
+        self.board = SummaryWriter(folder.path, purge_step=epoch + 1)
+        if not epoch:
+            self._introduce(folder)
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.board.close()
+
+    def epoch(self, run: Run, passes: dict[str, dict[str, float]]) -> None:
+        """Note the epoch that `run` ends: the scalars of each pass ("train", "val", "test")."""
+        epoch, scalars = run.epoch + 1, dict(flat(passes))
+        row = {"epoch": epoch} | scalars
+        self.rows.append(row)
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        for name, value in (scalars | {"train.images_per_second": run.images_per_second}).items():
+            self.board.add_scalar(name.replace(".", "/"), value, epoch)
+        self.board.flush()
+        tqdm.write(_line(row, run))
+
+    def _rows(self) -> list[dict[str, Any]]:
+        if not self.path.exists():
+            return []
+        lines = self.path.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.endswith("}")]
+
+    def _introduce(self, folder: RunDir) -> None:
+        """The configuration as text, and hparams of this run: add_hparams would make another."""
+        leaves = {name: str(value) for name, value in flat(folder.config)}
+        table = "\n".join(f"| {name} | {value} |" for name, value in leaves.items())
+        self.board.add_text("config", f"| option | value |\n|---|---|\n{table}", 0)
+        for summary in hparams(dict(folder.labels), {"test/top1": None, "test/top5": None}):
+            self.board.file_writer.add_summary(summary)
+
+
+def _line(row: dict[str, Any], run: Run) -> str:
+    watched = next(split for split in ("val", "test") if f"{split}.top1" in row)
+    return (
+        f"epoch {row['epoch']:>3}/{run.recipe.epochs}  lr {row['train.lr']:.4f}  "
+        f"loss {row['train.loss']:.3f}  train {row['train.top1']:.2f} %  "
+        f"{watched} top-1 {row[f'{watched}.top1']:.2f} %  top-5 {row[f'{watched}.top5']:.2f} %  "
+        f"{run.images_per_second:,.0f} images/s"
+    )

@@ -1,0 +1,98 @@
+"""A run: everything that training changes, and exactly what a checkpoint holds."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from engine import checkpoint
+from engine.errors import Refused
+from engine.recipe import Recipe, penalized
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class Run:
+    """`model` in training by `recipe`: `step` updates into epoch `epoch`, both counted from 0."""
+
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, seed: int, device: str, precision: str
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise Refused(f"precision={precision}: choose from {', '.join(PRECISIONS)}")
+        if recipe.sparsity and not any(penalized(model)):
+            raise Refused(f"recipe.sparsity={recipe.sparsity}: this network has nothing it acts on")
+        self.model = model.to(device, memory_format=torch.channels_last)
+        self.recipe = recipe
+        self.optimizer = recipe.make_optimizer(self.model)
+        self.seed = seed
+        self.device = torch.device(device)
+        self.precision = precision
+        self.epoch = 0
+        self.step = 0
+        self.seconds = 0.0  # of the epochs, and parts of epochs, that were trained to the end,
+        self.images = 0  # and the images trained on in that time
+        self.losses: list[torch.Tensor] = []  # of the steps of this epoch
+        self.correct = torch.zeros(2, dtype=torch.int64, device=device)  # top-1, top-5, this epoch
+
+    def autocast(self) -> torch.autocast:
+        """Where the forward pass happens: bf16 in the operations that torch deems safe for it."""
+        dtype = PRECISIONS[self.precision]
+        return torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32)
+
+    @property
+    def images_per_second(self) -> float:
+        """Of training, over all of it so far."""
+        return self.images / self.seconds
+
+    def save(self, folder: Path) -> None:
+        checkpoint.save(folder, self.state_dict())
+
+    def resume(self, folder: Path) -> bool:
+        """Go on from the newest checkpoint in `folder`; False where there is none."""
+        state = checkpoint.load(folder)
+        if state is not None:
+            self.load_state_dict(state)
+        return state is not None
+
+    def next_epoch(self) -> None:
+        """Begin another epoch, with nothing counted yet."""
+        self.epoch, self.step, self.losses = self.epoch + 1, 0, []
+        self.correct = torch.zeros_like(self.correct)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "epoch": self.epoch,
+            "step": self.step,
+            "seconds": self.seconds,
+            "images": self.images,
+            "losses": torch.stack(self.losses).cpu() if self.losses else torch.empty(0),
+            "correct": self.correct,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.seconds, self.images = state["seconds"], state["images"]
+        self.losses = list(state["losses"].to(self.device))
+        self.correct = state["correct"].to(self.device)
+
+
+def prepare_device(name: str) -> str:
+    """The device of that name, set up to give the same numbers twice; "auto" prefers a GPU."""
+    if name == "auto":
+        accelerator = torch.accelerator.current_accelerator(check_available=True)
+        name = accelerator.type if accelerator else "cpu"
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise Refused(f"device={name} cannot be used: {str(error).splitlines()[0]}") from error
+    return name

@@ -1,0 +1,60 @@
+"""What every source of images has: its options, its splits, its statistics."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from engine.images import Images, Normalize
+from engine.keyed import permutation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(ABC):
+    """A data set. `stem` is the one its images want of a network, which reads it from here.
+
+    `val` training images can be held out, the same for every seed. They are then what is looked
+    at after each epoch, and the test set is measured once, after the last.
+    """
+
+    num_classes: int
+    image_size: int
+    statistics: str
+    stem: str = "cifar"
+    val: int = 0
+
+    def __post_init__(self) -> None:
+        if self.image_size < 1 or self.num_classes < 1:
+            raise ValueError("image_size and num_classes must be positive")
+        if self.val < 0:
+            raise ValueError(f"val must be 0 or more images, got {self.val}")
+        Normalize(self.statistics)
+
+    @abstractmethod
+    def read(self, split: str) -> Images:
+        """All images of "train" or of "test", in an order that never changes."""
+
+    @property
+    def normalize(self) -> Normalize:
+        return Normalize(self.statistics)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return ("train", "val", "test") if self.val else ("train", "test")
+
+    def load(self, split: str) -> Images:
+        """The images of "train" (without those held out), "val" (these) or "test"."""
+        images = self.read("test" if split == "test" else "train")
+        if len(images.classes) != self.num_classes:
+            raise ValueError(f"num_classes={self.num_classes}, but there are {len(images.classes)}")
+        if split == "test":
+            return images
+        if self.val >= len(images):
+            raise ValueError(f"val={self.val} leaves none of the {len(images)} training images")
+        order = permutation(0, 0, len(images))
+        part = order[: self.val] if split == "val" else order[self.val :]
+        return images.take(part.sort().values)
+
+    def watched(self, last: bool) -> tuple[str, ...]:
+        """The splits to measure after an epoch, `last` or not."""
+        if not self.val:
+            return ("test",)
+        return ("val", "test") if last else ("val",)

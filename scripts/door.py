@@ -1,0 +1,177 @@
+"""The way in: Hydra composes, wrong input is answered in one line with exit code 2.
+
+Names are checked before torch is imported, values before any data is read.
+"""
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from engine.errors import Refused
+from scripts.targets import UnknownTarget, options
+
+CONF = Path(__file__).parent.parent / "conf"
+GROUPS = tuple(sorted(f.name for f in CONF.iterdir() if f.is_dir() and f.name != "__pycache__"))
+SPECIAL = ("_target_", "_partial_")
+MESSAGES = {  # what Hydra and OmegaConf say: what we say instead
+    r"Missing mandatory value: (\S+)": r"\1 is missing: give it with \1=...",
+    r"Ambiguous value for argument '(\S+)'": r"\1: add -m to sweep over these values",
+    r"Error parsing override '([^'=]+)'": r"\1: write \1=VALUE, or --help for the choices",
+    r"Refused raised while resolving interpolation: ([^\n]+)": r"\1",
+}
+
+
+class UnknownName(Refused):
+    """A key, an option or a target that does not exist; in a sweep it ends the whole sweep."""
+
+
+def door(task: Callable[[DictConfig], Any], config_name: str) -> None:
+    """Compose `config_name` from the command line and call `task` with it, once for each run."""
+    _require_hydra_that_runs()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here instead of being printed
+    # Threads that spin at barriers make a CPU that does anything else besides many times slower.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    sys.argv[1:] = [forced(argument) for argument in sys.argv[1:]]
+    OmegaConf.register_new_resolver("classes", count_classes, replace=True)
+    version = {} if hydra.__version__ >= "1.4" else {"version_base": "1.3"}
+    decorate = hydra.main(config_path=str(CONF), config_name=config_name, **version)
+    try:
+        decorate(_answering(task, config_name))()
+    except (HydraException, OmegaConfBaseException) as error:
+        sys.exit(_say(_translated(error)))
+    except Refused as error:
+        sys.exit(error.exit_code)  # said when it happened, in one job of a sweep
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def forced(argument: str) -> str:
+    """`key=value` as `++key=value`: a wrong key passes Hydra and meets our check, which says more.
+
+    Choices of a group, flags and Hydra's own options stay as they are, but for a needless plus.
+    Paths are quoted, for Hydra's grammar knows no `=` in a value and our directories have some.
+    """
+    key, equals, value = argument.partition("=")
+    name = key.lstrip("+")
+    if not equals or key.startswith(("-", "~")) or "/" in name or name.startswith("hydra."):
+        return argument
+    if "/" in value and value[0] not in "'\"[{" and ("=" in value or os.path.exists(value)):
+        value = "'" + value.replace("'", r"\'") + "'"
+    return f"{name}={value}" if name in GROUPS else f"++{name}={value}"
+
+
+def plain(config_name: str) -> DictConfig:
+    """The same choices with nothing else said: what a run is compared with, and its keys."""
+    choices = HydraConfig.get().runtime.choices
+    said = [f"{group}={choices[group]}" for group in GROUPS if choices.get(group)]
+    return hydra.compose(config_name, [c for c in said if not c.startswith("experiment=")])
+
+
+def check_names(cfg: DictConfig, known: DictConfig, path: str = "") -> None:
+    """Raise UnknownName for a key that nothing reads, naming the nearest that something does."""
+    target = cfg.get("_target_")
+    allowed = [*_options_of(target, path), *SPECIAL] if target else list(known)
+    for key in cfg:
+        where = f"{path}.{key}" if path else str(key)
+        if key not in allowed:
+            raise UnknownName(f"unknown option {where}; {_hint(key, allowed, path, target)}")
+        node = cfg._get_node(key)
+        if isinstance(node, DictConfig) and not node._is_interpolation() and not node._is_none():
+            below = known._get_node(key) if key in known else None
+            check_names(node, below if isinstance(below, DictConfig) else OmegaConf.create(), where)
+
+
+def build(node: DictConfig) -> Any:
+    """What a node of the configuration describes; Refused where its values are wrong."""
+    from scripts.values import check_values  # it imports what the targets are in: torch
+
+    key = node._get_full_key(None)
+    check_values(OmegaConf.to_container(node, resolve=True), key)
+    try:
+        return hydra.utils.instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        cause: BaseException = error
+        while cause.__cause__:
+            cause = cause.__cause__
+        if not isinstance(cause, ValueError | TypeError):
+            raise
+        raise Refused(f"{key}: {cause}") from error
+
+
+def count_classes(path: str) -> int:
+    """`${classes:PATH}`: the number of class folders in PATH/train."""
+    train = Path(path, "train")
+    if not train.is_dir():
+        raise Refused(f"data.path={path}: expected {train}/<class>/*.jpg")
+    return sum(entry.is_dir() and not entry.name.startswith(".") for entry in train.iterdir())
+
+
+def _answering(task: Callable[[DictConfig], Any], config_name: str) -> Callable[..., Any]:
+    """`task` for one job: what is wrong with it is said at once, and ends this job or all."""
+
+    def job(cfg: DictConfig) -> Any:
+        try:
+            check_names(cfg, plain(config_name))
+            return task(cfg)
+        except (Refused, HydraException, OmegaConfBaseException) as error:
+            refusal = error if isinstance(error, Refused) else Refused(_translated(error))
+            _say(str(refusal))
+            if isinstance(error, UnknownName) or HydraConfig.get().mode is RunMode.RUN:
+                raise SystemExit(refusal.exit_code) from error
+            raise refusal from error
+
+    return job
+
+
+def _options_of(target: str, path: str) -> tuple[str, ...]:
+    try:
+        return options(target)
+    except UnknownTarget as error:
+        raise UnknownName(f"{path}._target_: {error}") from error
+
+
+def _hint(key: str, allowed: Iterable[str], path: str, target: str | None) -> str:
+    names = {str(name) for name in allowed} | set(() if path else GROUPS)
+    names = sorted(names - {*SPECIAL, "slots"})
+    if near := difflib.get_close_matches(str(key), names, 1, 0.5):
+        return f"did you mean {path}.{near[0]}?" if path else f"did you mean {near[0]}?"
+    return f"there are {', '.join(names)}" if names else f"{target} has no options"
+
+
+def _translated(error: Exception) -> str:
+    """Hydra's and OmegaConf's messages, in one line and in the words of the command line."""
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, name = (error.missing_cfg_file or "").rpartition("/")
+        near = difflib.get_close_matches(name, error.options, 1)
+        guess = f"; did you mean {group}={near[0]}?" if near else ""
+        return f"unknown {group} '{name}'{guess} (there are {', '.join(error.options)})"
+    text = str(error)
+    for pattern, words in MESSAGES.items():
+        if found := re.search(pattern, text, re.DOTALL):
+            return found.expand(words).replace("++", "")
+    key = getattr(error, "full_key", None)
+    first = text.strip().splitlines()[0].replace("++", "")
+    return f"{key}: {first}" if key else first
+
+
+def _say(message: str) -> int:
+    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
+    return 2
+
+
+def _require_hydra_that_runs() -> None:
+    if sys.version_info >= (3, 14) and hydra.__version__ < "1.4":
+        sys.exit(
+            _say("Hydra 1.3 does not run on Python 3.14: pip install --pre 'hydra-core>=1.4rc'")
+        )

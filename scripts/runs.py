@@ -1,0 +1,51 @@
+"""Where a run is filed: by what it is, not by when it was started."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from engine.rundir import MACHINE, RunDir, flat
+from scripts.door import plain
+
+IN_MODEL = ("attn", "sites", "fusion", "conv", "norm", "slots")  # resolved, model has them all
+LONGEST = 120  # characters of a folder name; file systems stop at 255 bytes
+
+
+def run_directory(cfg: DictConfig) -> RunDir:
+    """`out/data/model/attn/recipe[/what else was changed]/seed<k>` and what belongs there."""
+    choices = HydraConfig.get().runtime.choices
+    labels = {group: choices[group] for group in ("data", "model", "attn", "recipe")}
+    other = changes(cfg, plain("train"))
+    path = Path(cfg.out, *labels.values(), *_short(other), f"seed{cfg.seed}")
+    labels |= {"other": other, "seed": cfg.seed}
+    resolved = OmegaConf.to_container(cfg, resolve=True)
+    config = {key: value for key, value in resolved.items() if key not in IN_MODEL}
+    return RunDir(path, config, labels)
+
+
+def changes(cfg: DictConfig, known: DictConfig) -> str:
+    """What sets a run apart from the plain one of the same choices, as `key=value,key=value`."""
+    before = dict(flat(OmegaConf.to_container(known)))
+    after = dict(flat(OmegaConf.to_container(cfg)))
+    apart = [
+        f"{key}={_word(value)}"
+        for key, value in after.items()
+        if key not in (*MACHINE, "seed") and before.get(key, before) != value
+    ]
+    return ",".join(apart)
+
+
+def _short(other: str) -> list[str]:
+    """The folder for it: none where there is nothing, cut and hashed where the name is too long."""
+    if len(other) > LONGEST:
+        other = f"{other[:LONGEST]}-{hashlib.sha256(other.encode()).hexdigest()[:8]}"
+    return [other] if other else []
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, list):
+        return "+".join(map(_word, value))
+    return "".join(c if c.isalnum() or c in "._-" else "_" for c in str(value))

@@ -1,0 +1,105 @@
+"""What a `_target_` may name, and which options it takes, read from its source.
+
+A target is a class, or a partial of one, written in this project's packages or in torch.optim and
+torch.nn. It is found by parsing, not by importing: a configuration is checked in milliseconds, and
+one from a stranger has run nothing when it is refused.
+"""
+
+import ast
+import functools
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+ALLOWED = ("attn.", "models.", "engine.", "torch.optim.", "torch.nn.")
+
+
+class UnknownTarget(LookupError):
+    """No such class, or none that a configuration may name."""
+
+
+@functools.cache
+def options(target: str) -> tuple[str, ...]:
+    """The names of the options of `target`; UnknownTarget where it may not be named."""
+    if not target.startswith(ALLOWED):
+        raise UnknownTarget(f"{target} is not allowed; a target begins with {', '.join(ALLOWED)}")
+    module, _, name = target.rpartition(".")
+    found = _find(module, name)
+    if found is None or isinstance(found[1], ast.FunctionDef):
+        raise UnknownTarget(f"{target} is not a class of {module}")
+    return tuple(_parameters(*found))
+
+
+def _find(module: str, name: str) -> tuple[str, ast.stmt] | None:
+    """(module, statement) that defines `name`, followed through imports inside ALLOWED."""
+    tree = _parse(module)
+    for statement in tree.body if tree else ():
+        if _defines(statement, name):
+            return module, statement
+        for source, original in _imports(module, statement, name):
+            if f"{source}.".startswith(ALLOWED) and (found := _find(source, original)):
+                return found
+    return None
+
+
+def _defines(statement: ast.stmt, name: str) -> bool:
+    if isinstance(statement, ast.ClassDef | ast.FunctionDef):
+        return statement.name == name
+    return (
+        isinstance(statement, ast.Assign)
+        and isinstance(statement.value, ast.Call)
+        and getattr(statement.value.func, "id", None) == "partial"
+        and name in [getattr(t, "id", None) for t in statement.targets]
+    )
+
+
+def _imports(module: str, statement: ast.stmt, name: str) -> Iterator[tuple[str, str]]:
+    """Where an import statement takes `name` from: (module, its name there)."""
+    if not isinstance(statement, ast.ImportFrom):
+        return
+    source = statement.module or ""
+    if statement.level:
+        package = module if _path(module).name == "__init__.py" else module.rpartition(".")[0]
+        source = importlib.util.resolve_name("." * statement.level + source, package)
+    for alias in statement.names:
+        if alias.name == "*":
+            yield source, name
+        elif (alias.asname or alias.name) == name:
+            yield source, alias.name
+
+
+def _parameters(module: str, statement: ast.stmt) -> Iterator[str]:
+    """The options of a class (its constructor's, or its fields), a function, or a partial."""
+    if isinstance(statement, ast.Assign):
+        yield from _parameters(*_find(module, statement.value.args[0].id))
+    elif isinstance(statement, ast.FunctionDef):
+        arguments = [*statement.args.posonlyargs, *statement.args.args, *statement.args.kwonlyargs]
+        yield from (argument.arg for argument in arguments if argument.arg != "self")
+    elif init := [f for f in statement.body if getattr(f, "name", None) == "__init__"]:
+        yield from _parameters(module, init[0])
+    else:
+        if any("dataclass" in ast.unparse(d) for d in statement.decorator_list):
+            fields = [f for f in statement.body if isinstance(f, ast.AnnAssign)]
+            yield from (field.target.id for field in fields)
+        for base in statement.bases:
+            if found := _find(module, getattr(base, "id", "")):
+                yield from _parameters(*found)
+
+
+@functools.cache
+def _parse(module: str) -> ast.Module | None:
+    path = _path(module)
+    return ast.parse(path.read_text(encoding="utf-8")) if path else None
+
+
+@functools.cache
+def _path(module: str) -> Path | None:
+    """The file of a module below ALLOWED, without importing it or the packages above it."""
+    top, *rest = module.split(".")
+    spec = importlib.util.find_spec(top)
+    for folder in spec.submodule_search_locations or () if spec else ():
+        base = Path(folder, *rest)
+        for path in (base / "__init__.py", base.with_suffix(".py")):
+            if path.is_file():
+                return path
+    return None

@@ -1,0 +1,46 @@
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+from engine.augment import CropFlip
+from engine.images import Images
+from engine.recipe import Recipe
+from engine.run import Run
+from engine.schedule import Cosine
+
+
+def net():
+    """Small, but with all that a run must carry: running statistics, momentum, dropout."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2),
+        nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 3),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def new_run():
+    """Make a run of the small net; options go to its recipe."""
+
+    def make(seed=0, **options):
+        given = {
+            "epochs": 3,
+            "batch_size": 8,
+            "lr": 0.1,
+            "optimizer": partial(torch.optim.SGD, momentum=0.9, weight_decay=1e-3),
+            "schedule": Cosine(),
+            "augment": CropFlip(padding=1),
+        }
+        return Run(net(), Recipe(**given | options), seed, "cpu", "fp32")
+
+    return make
+
+
+@pytest.fixture
+def images():
+    """28 random pictures of three classes: four batches of 8, the last one of 4."""
+    generator = torch.Generator().manual_seed(1)
+    pixels = torch.randint(256, (28, 8, 8, 3), dtype=torch.uint8, generator=generator)
+    return Images(pixels, torch.arange(28) % 3, ("a", "b", "c"))

@@ -1,0 +1,134 @@
+import hashlib
+import io
+import os
+import pickle
+import tarfile
+import urllib.error
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from engine import cifar
+from engine.cifar import ARCHIVES, CIFAR, unpickle
+
+CLASSES = ["ant", "bee"]
+
+
+def batch(n, seed):
+    pixels = np.random.default_rng(seed).integers(0, 256, (n, 3072), dtype=np.uint8)
+    return {"data": pixels, "fine_labels": [i % 2 for i in range(n)]}
+
+
+@pytest.fixture
+def batches():
+    return {"train": batch(6, 0), "test": batch(4, 1), "meta": {"fine_label_names": CLASSES}}
+
+
+@pytest.fixture
+def archive(batches, tmp_path, monkeypatch):
+    """A small archive of CIFAR-100's make, whose hash is the expected one; its path."""
+    path = tmp_path / ARCHIVES["cifar100"].file
+    with tarfile.open(path, "w:gz") as tar:
+        for name, content in batches.items():
+            data = pickle.dumps(content, protocol=2)
+            info = tarfile.TarInfo(f"cifar-100-python/{name}")
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    small = replace(ARCHIVES["cifar100"], sha256=digest, size=path.stat().st_size)
+    monkeypatch.setitem(cifar.ARCHIVES, "cifar100", small)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _forget():
+    yield
+    cifar._read.cache_clear()
+
+
+def source(root):
+    return CIFAR(
+        name="cifar100", root=str(root), num_classes=2, image_size=32, statistics="cifar100"
+    )
+
+
+def test_the_archive_is_read_without_being_unpacked(archive, batches):
+    train = source(archive.parent).load("train")
+    expected = batches["train"]["data"].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    assert np.array_equal(train.pixels.numpy(), expected)
+    assert train.labels.tolist() == [0, 1, 0, 1, 0, 1]
+    assert train.classes == ("ant", "bee")
+    assert list(archive.parent.iterdir()) == [archive]
+
+
+def test_the_unpacked_folder_and_class_folders_hold_the_same(archive, batches, tmp_path):
+    expected = source(archive.parent).load("test")
+    unpacked = tmp_path / "unpacked"
+    (unpacked / "cifar-100-python").mkdir(parents=True)
+    for name, content in batches.items():
+        (unpacked / "cifar-100-python" / name).write_bytes(pickle.dumps(content, protocol=2))
+    folders = tmp_path / "folders"
+    for i, (pixels, label) in enumerate(zip(expected.pixels, expected.labels, strict=True)):
+        for split in ("train", "test"):
+            file = folders / split / CLASSES[label] / f"{i}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.numpy()).save(file)
+    for root in (unpacked, unpacked / "cifar-100-python"):
+        assert source(root).load("test").pixels.equal(expected.pixels)
+    by_class = source(folders).load("test")
+    assert by_class.labels.tolist() == [0, 0, 1, 1]
+    assert by_class.pixels.equal(expected.pixels[[0, 2, 1, 3]])
+
+
+def test_a_damaged_archive_is_refused(archive):
+    data = bytearray(archive.read_bytes())
+    data[50] ^= 1
+    archive.write_bytes(data)
+    with pytest.raises(ValueError, match="damaged or another file"):
+        source(archive.parent).load("train")
+
+
+def test_a_pickle_that_wants_to_run_code_is_refused(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "harm"),)
+
+    with pytest.raises(ValueError, match=r"asks for posix\.mkdir"):
+        unpickle(pickle.dumps({"data": Bomb()}))
+    assert not (tmp_path / "harm").exists()
+
+
+def test_a_missing_archive_is_downloaded_whole(archive, tmp_path, monkeypatch):
+    served = archive.read_bytes()
+    monkeypatch.setattr(cifar.urllib.request, "urlopen", lambda *a, **k: io.BytesIO(served))
+    new = tmp_path / "new"
+    assert len(source(new).load("train")) == 6
+    assert [file.name for file in new.iterdir()] == [archive.name]
+
+
+def test_a_download_of_something_else_leaves_nothing(archive, tmp_path, monkeypatch):
+    monkeypatch.setattr(cifar.urllib.request, "urlopen", lambda *a, **k: io.BytesIO(b"hello"))
+    new = tmp_path / "new"
+    with pytest.raises(ValueError, match="something else than expected"):
+        source(new).load("train")
+    assert list(new.iterdir()) == []
+
+
+def test_without_a_network_the_message_says_what_to_put_where(tmp_path, monkeypatch):
+    def offline(*args, **kwargs):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr(cifar.urllib.request, "urlopen", offline)
+    with pytest.raises(FileNotFoundError, match=r"no network.*put cifar-100-python\.tar\.gz"):
+        source(tmp_path / "nowhere").load("train")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_another_name_or_size_is_refused():
+    options = {"root": ".", "num_classes": 2, "statistics": "cifar10"}
+    with pytest.raises(ValueError, match="name=cifar1: choose from cifar100, cifar10"):
+        CIFAR(name="cifar1", image_size=32, **options)
+    with pytest.raises(ValueError, match="32 pixels"):
+        CIFAR(name="cifar10", image_size=64, **options)

@@ -1,0 +1,68 @@
+import json
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from engine.log import Log
+from engine.rundir import RunDir
+
+PASS = {"lr": 0.1, "loss": 2.0, "top1": 10.0, "top5": 30.0}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    labels = {"data": "digits", "model": "resnet20", "attn": "nam", "seed": 0}
+    return RunDir(tmp_path, {"recipe": {"lr": 0.1, "milestones": [1, 2]}}, labels)
+
+
+def epochs(folder, run, numbers):
+    """Log these epochs, as a process does that is killed afterwards."""
+    log = Log(folder, numbers[0])
+    for run.epoch in numbers:
+        log.epoch(run, {"train": PASS, "test": PASS | {"top1": 10.0 + run.epoch}})
+    log.board.flush()
+    return log
+
+
+@pytest.fixture
+def run(new_run):
+    run = new_run()
+    run.seconds, run.images = 2.0, 100
+    return run
+
+
+def test_a_resumed_run_has_no_doubled_steps(folder, run, tmp_path):
+    epochs(folder, run, [0, 1, 2])  # killed after the log of epoch 3, its checkpoint is of epoch 1
+    epochs(folder, run, [1, 2, 3]).board.close()
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
+    board = EventAccumulator(str(tmp_path)).Reload()
+    points = [(event.step, event.value) for event in board.Scalars("test/top1")]
+    assert points == [(1, 10.0), (2, 11.0), (3, 12.0), (4, 13.0)]
+
+
+def test_an_attempt_that_came_to_nothing_is_not_shown(folder, run, tmp_path):
+    epochs(folder, run, [0])
+    epochs(folder, run, [0]).board.close()
+    board = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in board.Scalars("test/top1")] == [1]
+    assert len(list(tmp_path.glob("events.out.*"))) == 1
+
+
+def test_a_torn_line_is_dropped(folder, run, tmp_path):
+    epochs(folder, run, [0]).board.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"epoch": 2, "tra')
+    assert [row["epoch"] for row in Log(folder, 2).rows] == [1]
+
+
+def test_tensorboard_has_scalars_config_and_hparams_in_one_run(folder, run, tmp_path):
+    epochs(folder, run, [0, 1]).board.close()
+    assert [path for path in tmp_path.rglob("*") if path.is_dir()] == []
+    board = EventAccumulator(str(tmp_path)).Reload()
+    names = {f"{split}/{name}" for split in ("train", "test") for name in PASS}
+    assert set(board.Tags()["scalars"]) == names | {"train/images_per_second"}
+    assert board.Scalars("train/images_per_second")[0].value == 50
+    text = board.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "| recipe.lr | 0.1 |" in text
+    assert "_hparams_/session_start_info" in board.PluginTagToContent("hparams")

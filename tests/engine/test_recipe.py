@@ -1,0 +1,69 @@
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from attn import NAM
+from engine.recipe import Recipe, penalty
+from engine.schedule import Constant, Step
+
+SGD = partial(torch.optim.SGD, momentum=0.9)
+
+
+def recipe(**options):
+    given = {"epochs": 10, "batch_size": 4, "lr": 0.5, "optimizer": SGD, "schedule": Constant()}
+    return Recipe(**given | options)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("epochs", 0),
+        ("batch_size", 1),
+        ("lr", 0.0),
+        ("lr", float("nan")),
+        ("warmup_epochs", 10),
+        ("label_smoothing", 1.0),
+        ("sparsity", -1e-4),
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(option, value):
+    with pytest.raises(ValueError, match=f"^{option} must be .*, got {value}"):
+        recipe(**{option: value})
+
+
+def test_the_last_batch_is_smaller_but_never_one_image():
+    assert [recipe().steps_per_epoch(n) for n in (8, 9, 10, 12)] == [2, 2, 3, 3]
+
+
+def test_warm_up_rises_linearly_to_the_scheduled_rate():
+    slow = recipe(warmup_epochs=2, schedule=Step([5], 0.1))
+    rates = [slow.lr_at(step, 4) for step in range(40)]
+    assert rates[:8] == pytest.approx([0.5 * (k + 1) / 8 for k in range(8)])
+    assert rates[8:20] == [0.5] * 12
+    assert rates[20:] == pytest.approx([0.05] * 20)
+
+
+def test_loss_is_smoothed_cross_entropy():
+    logits, labels = torch.randn(6, 5), torch.randint(5, (6,))
+    smooth = 0.1
+    target = F.one_hot(labels, 5) * (1 - smooth) + smooth / 5
+    expected = -(target * logits.log_softmax(1)).sum(1).mean()
+    loss = recipe(label_smoothing=smooth).loss(nn.Identity(), logits, labels)
+    torch.testing.assert_close(loss, expected)
+
+
+def test_sparsity_adds_p_times_the_sum_of_nams_scales():
+    net = nn.Sequential(NAM(4), nn.BatchNorm2d(4), NAM(4))  # the plain BN must not count
+    with torch.no_grad():
+        for p in net.parameters():
+            p.copy_(torch.randn_like(p))
+    scales = [net[0].channel.bn.weight, net[2].channel.bn.weight]
+    logits, labels = torch.zeros(3, 5), torch.zeros(3, dtype=torch.int64)
+    added = recipe(sparsity=0.01).loss(net, logits, labels) - recipe().loss(net, logits, labels)
+    torch.testing.assert_close(added, 0.01 * sum(s.abs().sum() for s in scales))
+    penalty(net).backward()
+    assert all(s.grad.equal(s.detach().sign()) for s in scales)
+    assert net[1].weight.grad is None

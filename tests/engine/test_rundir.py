@@ -1,0 +1,71 @@
+import os
+
+import pytest
+
+from engine.errors import Refused
+from engine.rundir import RunDir, flat, write_json
+
+CONFIG = {"data": {"name": "cifar100", "root": "here"}, "seed": 0, "device": "cpu"}
+
+
+def rundir(path, **changes):
+    return RunDir(path / "runs" / "seed0", CONFIG | changes, {"attn": "nam"})
+
+
+def test_a_finished_run_is_recognised(tmp_path):
+    folder = rundir(tmp_path)
+    assert folder.result() is None
+    with folder.claim():
+        write_json(folder.path / "result.json", {"top1": 1.0})
+    assert rundir(tmp_path).result() == {"top1": 1.0}
+
+
+def test_another_configuration_is_refused_naming_what_differs(tmp_path):
+    folder = rundir(tmp_path)
+    with folder.claim():
+        write_json(folder.path / "result.json", {"top1": 1.0})
+    with pytest.raises(Refused, match="seed: 0 -> 1"):
+        rundir(tmp_path, seed=1).result()
+    with pytest.raises(Refused, match="lr: None -> 3"), rundir(tmp_path, lr=3).claim():
+        pass
+
+
+def test_a_run_may_go_on_elsewhere(tmp_path):
+    folder = rundir(tmp_path)
+    with folder.claim():
+        write_json(folder.path / "result.json", {"top1": 1.0})
+    moved = rundir(tmp_path, device="cuda", data={"name": "cifar100", "root": "there"})
+    assert moved.result() == {"top1": 1.0}
+    assert moved.fingerprint == folder.fingerprint
+    assert rundir(tmp_path, seed=1).fingerprint != folder.fingerprint
+
+
+def test_a_second_process_is_refused_and_told_who_is_first(tmp_path):
+    with (
+        rundir(tmp_path).claim(),
+        pytest.raises(Refused, match=f"in use by process {os.getpid()} on "),
+        rundir(tmp_path).claim(),
+    ):
+        pass
+    with rundir(tmp_path).claim():  # the lock ends with its holder
+        pass
+
+
+def test_a_start_that_fails_leaves_nothing(tmp_path):
+    with pytest.raises(ZeroDivisionError), rundir(tmp_path).claim():
+        raise ZeroDivisionError
+    assert list((tmp_path / "runs").rglob("*")) == []
+
+
+def test_a_place_that_cannot_be_written_to_is_refused(tmp_path):
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(Refused, match="cannot be written to"), rundir(tmp_path).claim():
+        pass
+
+
+def test_flat_names_the_leaves():
+    assert dict(flat({"a": {"b": 1, "c": [1, 2]}, "d": None})) == {
+        "a.b": 1,
+        "a.c": [1, 2],
+        "d": None,
+    }

@@ -1,0 +1,128 @@
+"""What a user who mistypes gets to read: one line, exit code 2, nothing written."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.door import forced
+
+ROOT = Path(__file__).parents[2]
+NO_TORCH = """
+import importlib.abc, importlib.machinery, runpy, sys
+
+class Forbidden(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    def find_spec(self, name, path=None, target=None):
+        if name != "torch":
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        spec.loader = self
+        return spec
+
+    def exec_module(self, module):
+        raise SystemExit("torch was imported")
+
+sys.meta_path.insert(0, Forbidden())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def run(*arguments, cwd, script="train.py", torch=True):
+    prelude = [] if torch else ["-c", NO_TORCH]
+    return subprocess.run(
+        [sys.executable, *prelude, str(ROOT / script), *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+
+NAMES = {
+    "attn=namm": "unknown attn 'namm'; did you mean attn=nam?",
+    "modle=resnet50": "unknown option modle; did you mean model?",
+    "recipe.lrr=1": "unknown option recipe.lrr; did you mean recipe.lr?",
+    "+experimint=x": "unknown option experimint; did you mean experiment?",
+    "experiment=nam_cifar10": "did you mean experiment=nam_cifar100?",
+    "++attn.reduction=4": "unknown option attn.reduction; torch.nn.Identity has no options",
+    "recipe.optimizer.momentun=1": "did you mean recipe.optimizer.momentum?",
+    "attn._target_=os.system": "attn._target_: os.system is not allowed",
+    "+recipe.optimizer.hook._target_=os.system": "unknown option recipe.optimizer.hook",
+    "seed=1,2": "seed=1,2: add -m to sweep over these values",
+    "attn": "attn: write attn=VALUE",
+    "data=folder": "data.path is missing: give it with data.path=...",
+}
+
+
+@pytest.mark.parametrize(("argument", "message"), NAMES.items())
+def test_a_wrong_name_is_answered_before_torch_is_imported(argument, message, tmp_path):
+    ended = run(argument, cwd=tmp_path, torch=False)
+    assert message in ended.stderr
+    assert (ended.returncode, ended.stderr.count("\n"), ended.stdout) == (2, 1, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+VALUES = {
+    "recipe.epochs=-1": "recipe: epochs must be at least 1, got -1",
+    "recipe.lr=abc": "recipe.lr=abc: expected a number",
+    "recipe.optimizer=adam": "recipe.optimizer=adam: expected a group of options with a _target_",
+    "sites=[brunch]": "model: sites has brunch: choose from inner, branch, identity, post",
+    "precision=fp8": "precision=fp8: choose from fp32, bf16",
+}
+
+
+@pytest.mark.parametrize(("argument", "message"), VALUES.items())
+def test_a_wrong_value_is_answered_before_any_data_is_read(argument, message, tmp_path):
+    ended = run(argument, "data.root=/nowhere", "model=resnet20", cwd=tmp_path)
+    assert message in ended.stderr
+    assert (ended.returncode, ended.stderr.count("\n"), ended.stdout) == (2, 1, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_data_says_what_to_put_where_and_leaves_nothing(tmp_path):
+    ended = run("data.root=/nowhere", "model=resnet20", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert "in /nowhere, and it cannot be downloaded" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_typo_in_a_file_of_ones_own_is_found(tmp_path):
+    (tmp_path / "recipe").mkdir()
+    shipped = (ROOT / "conf/recipe/smoke.yaml").read_text()
+    (tmp_path / "recipe/mine.yaml").write_text(shipped.replace("momentum:", "momentun:"))
+    ended = run("--config-dir", str(tmp_path), "recipe=mine", cwd=tmp_path, torch=False)
+    assert "did you mean recipe.optimizer.momentum?" in ended.stderr
+    assert ended.returncode == 2
+
+
+@pytest.mark.parametrize("script", ["train.py", "eval.py", "scripts/table.py"])
+def test_help_needs_no_torch(script, tmp_path):
+    ended = run("--help", cwd=tmp_path, script=script, torch=False)
+    assert ended.returncode == 0
+    assert "python " in ended.stdout
+    assert script != "train.py" or "attn: bam, cbam, eca" in ended.stdout
+
+
+def test_a_wrong_name_ends_a_sweep_once(tmp_path):
+    ended = run("-m", "attn=none,se", "recipe.lrr=1", cwd=tmp_path, torch=False)
+    assert ended.returncode == 2
+    assert ended.stderr.count("unknown option recipe.lrr") == 1
+
+
+def test_forced_leaves_choices_flags_and_hydras_own_alone():
+    same = ["attn=nam", "-m", "--cfg", "hydra.verbose=true", "hydra/launcher=joblib", "~attn", "x"]
+    assert [forced(argument) for argument in same] == same
+    assert forced("+experiment=a") == "experiment=a"
+    assert forced("recipe.lr=1") == forced("+recipe.lr=1") == "++recipe.lr=1"
+
+
+def test_forced_quotes_paths_that_hydras_grammar_would_not_take(tmp_path):
+    odd = tmp_path / "a b"
+    odd.mkdir()
+    assert forced("run=runs/x/recipe.epochs=3/seed0") == "++run='runs/x/recipe.epochs=3/seed0'"
+    assert forced(f"data.root={odd}") == f"++data.root='{odd}'"
+    assert forced("data.root=a/b,c/d") == "++data.root=a/b,c/d"  # a sweep

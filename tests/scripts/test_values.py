@@ -1,0 +1,59 @@
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import pytest
+
+from engine.errors import Refused
+from scripts.values import check_values, describe, fits
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation"),
+    [
+        (3, int),
+        (3, float),
+        (3.5, float),
+        (True, bool),
+        ("a", str),
+        (None, int | None),
+        ([1, 2], Sequence[int]),
+        ([1, 2], int | Sequence[int] | None),
+        ([], tuple[str, ...]),
+        ("a", Literal["a", "b"]),
+        ({"_target_": "x"}, Callable[..., Any]),
+        (object, Any),
+    ],
+)
+def test_values_that_fit(value, annotation):
+    assert fits(value, annotation)
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation"),
+    [
+        (True, int),
+        (1, bool),
+        (3.5, int),
+        ("abc", float),
+        (None, int),
+        (1, str),
+        ([1, "a"], Sequence[int]),
+        ("ab", Sequence[str]),
+        ("c", Literal["a", "b"]),
+        ("adam", Callable[..., Any]),
+    ],
+)
+def test_values_that_do_not(value, annotation):
+    assert not fits(value, annotation)
+
+
+def test_annotations_in_words():
+    assert describe(int | None) == "a whole number or null"
+    assert describe(Sequence[str]) == "a list [...], each a word"
+    assert describe(Literal["a", "b"]) == "one of a, b"
+
+
+def test_the_option_is_named_wherever_it_is():
+    config = {"schedule": {"_target_": "engine.schedule.Step", "milestones": [1, "x"]}}
+    with pytest.raises(Refused, match=r"^recipe\.schedule\.milestones=\[1, 'x'\]: expected a list"):
+        check_values(config, "recipe")

@@ -1,0 +1,106 @@
+"""Every file of conf/ composes, is spelt right, and builds what it says."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+import attn
+from scripts.door import build, check_names, count_classes
+from scripts.values import check_values
+
+CONF = Path(__file__).parent.parent / "conf"
+
+
+def choices(group):
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _hydra():
+    OmegaConf.register_new_resolver("classes", count_classes, replace=True)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def conf(*overrides):
+    return compose("train", list(overrides))
+
+
+@pytest.mark.parametrize("model", choices("model"))
+def test_every_model_builds_with_every_attention(model):
+    for name in choices("attn"):
+        cfg = conf(f"model={model}", f"attn={name}", "++attn.reduction=4") if name in (
+            "se", "cbam", "bam",
+        ) else conf(f"model={model}", f"attn={name}")  # fmt: skip
+        check_names(cfg, conf())
+        with torch.device("meta"):
+            net = build(cfg.model)
+        assert net(torch.empty(2, 3, 32, 32, device="meta")).shape == (2, 100)
+
+
+@pytest.mark.parametrize("name", choices("experiment"))
+def test_every_experiment_is_spelt_right(name):
+    cfg = conf(f"experiment={name}")
+    check_names(cfg, conf())
+    check_values(OmegaConf.to_container(cfg, resolve=True))
+
+
+@pytest.mark.parametrize("recipe", choices("recipe"))
+def test_every_recipe_builds(recipe):
+    built = build(conf(f"recipe={recipe}").recipe)
+    assert built.lr_at(0, 100) > 0
+    net = torch.nn.Linear(2, 2)
+    assert built.make_optimizer(net).param_groups[0]["momentum"] == 0.9
+
+
+@pytest.mark.parametrize("data", [name for name in choices("data") if name != "folder"])
+def test_every_data_set_builds_without_being_there(data):
+    source = build(conf(f"data={data}").data)
+    assert source.splits == ("train", "test")
+
+
+def test_folder_counts_its_classes(tmp_path):
+    for name in ("cat", "dog", "emu"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+    assert conf("data=folder", f"data.path={tmp_path}").data.num_classes == 3
+
+
+def test_every_mechanism_has_a_file_and_every_file_is_a_mechanism():
+    assert set(choices("attn")) == set(attn.names())
+
+
+def test_sites_move_any_module():
+    assert conf("attn=nam").model.slots.sites == ["branch"]
+    assert conf("attn=bam").model.slots.sites == ["stage"]
+    assert conf("attn=bam", "sites=[inner,branch]").model.slots.sites == ["inner", "branch"]
+
+
+def test_what_is_set_later_wins(tmp_path):
+    """Groups < train.yaml < experiment < command line."""
+    cfg = conf("experiment=nam_cifar100")
+    assert (cfg.data.statistics, cfg.recipe.epochs, cfg.seed) == ("cifar10", 200, 0)
+    assert cfg.attn._target_ == "attn.NAM"
+    cfg = conf("experiment=nam_cifar100", "attn=se", "data.statistics=cifar100", "seed=3")
+    assert (cfg.data.statistics, cfg.seed) == ("cifar100", 3)
+    assert cfg.attn._target_ == "attn.SE"
+
+
+@pytest.mark.parametrize(
+    ("attention", "params"),
+    [
+        ("none", 23_705_252),
+        ("se", 26_236_244),
+        ("bam", 24_063_319),
+        ("cbam", 26_237_844),
+        ("nam", 23_735_460),
+        ("triplet", 23_710_052),
+        ("eca", 23_705_332),
+    ],
+)
+def test_the_command_line_builds_the_published_networks(attention, params):
+    cfg = conf("model=resnet50", f"attn={attention}", "data=cifar100")
+    with torch.device("meta"):
+        assert sum(p.numel() for p in build(cfg.model).parameters()) == params

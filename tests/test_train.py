@@ -1,0 +1,162 @@
+"""Real processes, real digits: training, sweeps, resuming and measuring again."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+ROOT = Path(__file__).parent.parent
+SMALL = ["data=digits", "data.image_size=8", "model=resnet20", "recipe=digits", "device=cpu"]
+RUN = "runs/digits/resnet20"
+THREE = "digits/data.image_size=8,recipe.epochs=3/seed0"
+
+
+def start(*arguments, cwd, script="train.py"):
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / script), *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(*arguments, cwd, script="train.py"):
+    process = start(*arguments, cwd=cwd, script=script)
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    return out
+
+
+def wait_for(process, happened):
+    """Until it has happened, or the process is over."""
+    while not happened() and process.poll() is None:
+        time.sleep(0.01)
+
+
+def same(a, b):
+    """Bit-equal weights and log, and the same result but for the clock's part of it."""
+    clock = ("train_seconds", "images_per_second", "revision")
+    results = [json.loads((d / "result.json").read_text()) for d in (a, b)]
+    results = [{k: v for k, v in r.items() if k not in clock} for r in results]
+    files = ("weights.safetensors", "metrics.jsonl")
+    return results[0] == results[1] and all(
+        (a / file).read_bytes() == (b / file).read_bytes() for file in files
+    )
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """A run of three epochs that nothing disturbed."""
+    cwd = tmp_path_factory.mktemp("unbroken")
+    finish(*SMALL, "attn=nam", "recipe.epochs=3", cwd=cwd)
+    return cwd / RUN / "nam" / THREE
+
+
+def test_a_run_leaves_what_the_readme_says(unbroken):
+    files = {file.name.partition(".17")[0].split(".out")[0] for file in unbroken.iterdir()}
+    assert {"config.yaml", "metrics.jsonl", "last.pt", "previous.pt", "events"} <= files
+    result = json.loads((unbroken / "result.json").read_text())
+    rows = [json.loads(line) for line in (unbroken / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert result["top1"] == rows[-1]["test.top1"] > 15
+    assert (result["attn"], result["seed"], result["params"]) == ("nam", 0, 270_394)
+    weights = load_file(unbroken / "weights.safetensors")
+    assert weights["layer1.0.branch.channel.bn.weight"].shape == (16,)
+
+
+def test_eval_measures_the_same_number_again(unbroken):
+    cwd = unbroken.parent
+    options = (f"run={unbroken}", "json=true", "per_class=true")
+    measured = json.loads(finish(*options, cwd=cwd, script="eval.py"))
+    result = json.loads((unbroken / "result.json").read_text())
+    assert (measured["top1"], measured["top5"]) == (result["top1"], result["top5"])
+    assert measured["images"] == 360
+    assert set(measured["per_class"]) == set("0123456789")
+    train = json.loads(finish(*options, "split=train", cwd=cwd, script="eval.py"))
+    assert train["images"] == 1437
+
+
+def test_a_run_killed_at_any_moment_ends_as_if_nothing_had_happened(unbroken, tmp_path):
+    command = (*SMALL, "attn=nam", "recipe.epochs=3")
+    folder = tmp_path / RUN / "nam" / THREE
+    log = folder / "metrics.jsonl"
+    process = start(*command, cwd=tmp_path)
+    wait_for(process, lambda: log.exists() and log.read_text().count("\n") == 1)
+    time.sleep(0.2)  # into the second epoch
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (folder / "result.json").exists()
+    finish(*command, cwd=tmp_path)
+    assert same(folder, unbroken)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_within_a_step_and_the_same_command_goes_on(
+    unbroken, tmp_path, number, code
+):
+    command = (*SMALL, "attn=nam", "recipe.epochs=3")
+    folder = tmp_path / RUN / "nam" / THREE
+    process = start(*command, cwd=tmp_path)
+    wait_for(process, (folder / "metrics.jsonl").exists)
+    time.sleep(0.3)
+    process.send_signal(number)
+    _, err = process.communicate()
+    assert process.returncode == code
+    assert "run the same command to go on" in err
+    assert (folder / "last.pt").exists()
+    finish(*command, cwd=tmp_path)
+    assert same(folder, unbroken)
+
+
+def test_a_sweep_makes_a_directory_for_each_run_and_is_skipped_when_repeated(tmp_path):
+    command = ("-m", *SMALL, "recipe.epochs=1", "attn=none,se,cbam,bam,nam", "seed=0,1")
+    finish(*command, cwd=tmp_path)
+    results = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("result.json")}
+    expected = {
+        tmp_path / RUN / name / f"digits/data.image_size=8,recipe.epochs=1/seed{seed}/result.json"
+        for name in ("none", "se", "cbam", "bam", "nam")
+        for seed in (0, 1)
+    }
+    assert set(results) == expected
+    assert finish(*command, cwd=tmp_path).count("already finished") == 10
+    assert results == {file: file.stat().st_mtime_ns for file in tmp_path.rglob("result.json")}
+    table = finish(cwd=tmp_path, script="scripts/table.py")
+    assert [line.split()[1] for line in table.splitlines() if "M | " in line][:1] == ["none"]
+    assert table.count("270,394") == 1  # one row for nam, its two seeds in it
+
+
+def test_another_configuration_in_the_same_place_is_refused(unbroken, tmp_path):
+    folder = tmp_path / RUN / "nam" / THREE
+    folder.mkdir(parents=True)
+    stored = (unbroken / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(stored.replace("momentum: 0.9", "momentum: 0.8"))
+    process = start(*SMALL, "attn=nam", "recipe.epochs=3", cwd=tmp_path)
+    _, err = process.communicate()
+    assert process.returncode == 2
+    assert "recipe.optimizer.momentum: 0.8 -> 0.9" in err
+
+
+def test_a_job_that_cannot_run_does_not_stop_the_others(tmp_path):
+    command = ("-m", *SMALL, "recipe.epochs=1", "attn=se", "attn.reduction=99,4")
+    process = start(*command, cwd=tmp_path)
+    _, err = process.communicate()
+    assert process.returncode == 2
+    assert "reduction=99 does not fit 16 channels" in err
+    assert len(list(tmp_path.rglob("result.json"))) == 1
+
+
+def test_held_out_images_are_watched_and_the_test_set_is_measured_once(tmp_path):
+    finish(*SMALL, "data.val=100", "recipe.epochs=2", cwd=tmp_path)
+    (log,) = tmp_path.rglob("metrics.jsonl")
+    rows = [json.loads(line) for line in log.read_text().splitlines()]
+    assert ["test.top1" in row for row in rows] == [False, True]
+    assert all("val.top1" in row for row in rows)
+    assert json.loads((log.parent / "result.json").read_text())["best_top1"] is None
