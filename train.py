@@ -29,7 +29,7 @@ def train(cfg: DictConfig, folder: RunDir) -> dict[str, object]:
             images = {split: source.load(split).to(device) for split in source.splits}
         run.resume(folder.path)
         save = partial(run.save, folder.path)
-        with Log(folder, run.epoch) as log, Interruption(save) as interruption:
+        with Log(folder, run) as log, Interruption(save) as interruption:
             over = partial(evaluate, run, normalize=source.normalize, check=interruption.check)
             while run.epoch < recipe.epochs:
                 watched = source.watched(last=run.epoch + 1 == recipe.epochs)

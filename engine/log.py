@@ -17,10 +17,12 @@ from engine.rundir import RunDir, flat, write_text
 
 
 class Log:
-    """The log of the run in `folder`, from `epoch` (finished epochs) on."""
+    """The log of `run` in `folder`, from the epochs it has behind it on."""
 
-    def __init__(self, folder: RunDir, epoch: int) -> None:
+    def __init__(self, folder: RunDir, run: Run) -> None:
         self.path = folder.path / "metrics.jsonl"
+        epoch = run.epoch
+        tqdm.write(f"{folder.path}: " + (f"going on after epoch {epoch}" if epoch else str(run)))
         self.rows = self._rows()[:epoch]
         write_text(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
         if not epoch:  # of an attempt that came to nothing, nothing is shown
@@ -60,7 +62,7 @@ class Log:
     def _introduce(self, folder: RunDir) -> None:
         """The configuration as text, and hparams of this run: add_hparams would make another."""
         leaves = {name: str(value) for name, value in flat(folder.config)}
-        table = "\n".join(f"| {name} | {value} |" for name, value in leaves.items())
+        table = "\n".join(f"| `{name}` | {value} |" for name, value in leaves.items())
         self.board.add_text("config", f"| option | value |\n|---|---|\n{table}", 0)
         for summary in hparams(dict(folder.labels), {"test/top1": None, "test/top5": None}):
             self.board.file_writer.add_summary(summary)

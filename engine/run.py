@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from engine import checkpoint
+from engine.cost import params
 from engine.errors import Refused
 from engine.recipe import Recipe, penalized
 
@@ -36,6 +37,9 @@ class Run:
         self.images = 0  # and the images trained on in that time
         self.losses: list[torch.Tensor] = []  # of the steps of this epoch
         self.correct = torch.zeros(2, dtype=torch.int64, device=device)  # top-1, top-5, this epoch
+
+    def __str__(self) -> str:
+        return f"{params(self.model):,} parameters, {self.precision} on {self.device}"
 
     def autocast(self) -> torch.autocast:
         """Where the forward pass happens: bf16 in the operations that torch deems safe for it."""

@@ -54,6 +54,8 @@ def door(task: Callable[[DictConfig], Any], config_name: str) -> None:
         sys.exit(error.exit_code)  # said when it happened, in one job of a sweep
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # nobody reads on: --help | head
+        os._exit(141)
 
 
 def forced(argument: str) -> str:

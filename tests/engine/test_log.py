@@ -17,7 +17,8 @@ def folder(tmp_path):
 
 def epochs(folder, run, numbers):
     """Log these epochs, as a process does that is killed afterwards."""
-    log = Log(folder, numbers[0])
+    run.epoch = numbers[0]
+    log = Log(folder, run)
     for run.epoch in numbers:
         log.epoch(run, {"train": PASS, "test": PASS | {"top1": 10.0 + run.epoch}})
     log.board.flush()
@@ -53,7 +54,8 @@ def test_a_torn_line_is_dropped(folder, run, tmp_path):
     epochs(folder, run, [0]).board.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 2, "tra')
-    assert [row["epoch"] for row in Log(folder, 2).rows] == [1]
+    run.epoch = 2
+    assert [row["epoch"] for row in Log(folder, run).rows] == [1]
 
 
 def test_tensorboard_has_scalars_config_and_hparams_in_one_run(folder, run, tmp_path):
@@ -64,5 +66,5 @@ def test_tensorboard_has_scalars_config_and_hparams_in_one_run(folder, run, tmp_
     assert set(board.Tags()["scalars"]) == names | {"train/images_per_second"}
     assert board.Scalars("train/images_per_second")[0].value == 50
     text = board.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
-    assert "| recipe.lr | 0.1 |" in text
+    assert "| `recipe.lr` | 0.1 |" in text
     assert "_hparams_/session_start_info" in board.PluginTagToContent("hparams")
