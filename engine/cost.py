@@ -1,10 +1,42 @@
 """What a network costs, counted without running it."""
 
 import copy
+from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
+
+REDUCTIONS = (  # counted by what they read; what torch tags as pointwise, by what it writes
+    "amax", "avg_pool2d", "_adaptive_avg_pool2d", "linalg_vector_norm", "logsumexp", "max",
+    "max_pool2d_with_indices", "mean", "native_batch_norm", "_native_batch_norm_legit_no_training",
+    "native_group_norm", "native_layer_norm", "_softmax", "std", "sum", "var", "var_mean",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Learnable numbers; and for one image in evaluation, multiply-accumulates and elements.
+
+    `macs`, the papers' "FLOPs", are those of convolutions and matrix products. `elements` is the
+    rest, of which the papers count some or nothing: one for each element that a pointwise operation
+    writes or a reduction, a pooling or a normalisation reads.
+    """
+
+    params: int
+    macs: int
+    elements: int
+
+
+def cost(model: nn.Module, image_size: int) -> Cost:
+    """Count on a copy without memory; the model itself is left alone."""
+    shadow = copy.deepcopy(model).to("meta").eval()
+    image = torch.empty(1, 3, image_size, image_size, device="meta")
+    with FlopCounterMode(display=False) as flops, _Elements() as rest, torch.no_grad():
+        shadow(image)
+    return Cost(params(model), flops.get_total_flops() // 2, rest.elements)
 
 
 def params(model: nn.Module) -> int:
@@ -12,13 +44,21 @@ def params(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-def macs(model: nn.Module, image_size: int) -> int:
-    """Multiply-accumulates of convolutions and matrix products for one image, in evaluation.
+class _Elements(TorchDispatchMode):
+    """Counts what FlopCounterMode leaves out."""
 
-    The papers' "FLOPs". Element-wise work (normalisation, gates, sums, pooling) is not counted.
-    """
-    shadow = copy.deepcopy(model).to("meta").eval()
-    image = torch.empty(1, 3, image_size, image_size, device="meta")
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        shadow(image)
-    return counter.get_total_flops() // 2
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if torch.Tag.pointwise in func.tags:
+            self.elements += _first(result).numel()
+        elif func.overloadpacket.__name__ in REDUCTIONS:
+            self.elements += _first(args).numel()
+        return result
+
+
+def _first(values: object) -> Tensor:
+    return next(leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor))

@@ -2,13 +2,14 @@
 
 import platform
 import subprocess
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
-from engine import cost
+from engine.cost import cost
 from engine.run import Run
 from engine.rundir import RunDir, write_json
 
@@ -29,8 +30,7 @@ def finish(run: Run, folder: RunDir, rows: list[dict[str, Any]]) -> dict[str, An
         "top1": rows[-1]["test.top1"],
         "top5": rows[-1]["test.top5"],
         "best_top1": max(seen) if len(seen) == len(rows) else None,  # None: it was not looked at
-        "params": cost.params(run.model),
-        "macs": cost.macs(run.model, folder.config["data"]["image_size"]),
+        **asdict(cost(run.model, folder.config["data"]["image_size"])),
         "train_seconds": run.seconds,
         "images_per_second": run.images_per_second,
         "peak_memory_mb": peak_memory_mb(run.device),
