@@ -1,20 +1,43 @@
 """Convolutions, built and initialised in one place, so that no network-wide loop reaches a slot."""
 
+from collections import OrderedDict
 from functools import partial
 
 from torch import nn
 
 
 def conv(
-    in_planes: int, planes: int, stride: int = 1, groups: int = 1, *, kernel_size: int
+    in_planes: int,
+    planes: int,
+    stride: int = 1,
+    groups: int = 1,
+    *,
+    kernel_size: int = 3,
+    padding: int | None = None,
+    bias: bool = False,
 ) -> nn.Conv2d:
-    """A padded convolution without bias, initialised as He et al. (2015) do: fan-out, ReLU."""
-    layer = nn.Conv2d(
-        in_planes, planes, kernel_size, stride, kernel_size // 2, groups=groups, bias=False
-    )
+    """A padded convolution, initialised as He et al. (2015) do: fan-out, ReLU."""
+    padding = kernel_size // 2 if padding is None else padding
+    layer = nn.Conv2d(in_planes, planes, kernel_size, stride, padding, groups=groups, bias=bias)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    if bias:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
 conv1x1 = partial(conv, kernel_size=1)
-conv3x3 = partial(conv, kernel_size=3)
+conv3x3 = partial(conv)  # unless the network asks its conv slot for another kernel
+
+
+def conv_norm_act(
+    convolution: nn.Module,
+    norm: nn.Module,
+    act: nn.Module,
+    prenorm: nn.Module | None = None,
+    inner: nn.Module | None = None,
+) -> nn.Sequential:
+    """The three under torchvision's names 0, 1 and 2, the sites among them under their own."""
+    layers = {"0": convolution, "prenorm": prenorm, "1": norm, "2": act, "inner": inner}
+    return nn.Sequential(
+        OrderedDict((k, layer) for k, layer in layers.items() if layer is not None)
+    )

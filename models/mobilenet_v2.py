@@ -3,14 +3,21 @@ https://arxiv.org/abs/1801.04381, with torchvision's parameter names.
 
 `stem="cifar"` keeps 32x32 images large for longer: stride 1 in the stem and in the second stage of
 the paper's table, the strides of most CIFAR ports.
+
+`mobilenet_v2_pytorch_cifar100` is the port most CIFAR-100 tables come from (weiaicunzai/
+pytorch-cifar100 @ 11d8418): a 1x1 stem padded to 34x34, other strides, biases in every convolution,
+an expansion even where it does not expand, and no dropout.
 """
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor, nn
 
-from models.layers import conv, conv1x1
+from models.layers import conv, conv1x1, conv_norm_act
+from models.pretrained import load_into
 from models.slots import BranchOnly, Slots
 
 # t: expansion, c: channels, n: blocks (Table 2), and the stage, which ends where maps shrink.
@@ -23,29 +30,55 @@ TABLE = (
     (6, 160, 3, 4),
     (6, 320, 1, 4),
 )
-STRIDES = {  # of the stem, then of each row of the table
-    "imagenet": (2, 1, 2, 2, 2, 1, 2, 1),
-    "cifar": (1, 1, 1, 2, 2, 1, 2, 1),
+
+
+@dataclass(frozen=True)
+class Stem:
+    """The first convolution, and the stride of each row of the table."""
+
+    strides: Sequence[int]
+    stride: int = 1
+    kernel_size: int = 3
+
+    def conv(self, planes: int, bias: bool) -> nn.Module:
+        return conv(3, planes, self.stride, kernel_size=self.kernel_size, padding=1, bias=bias)
+
+    def size(self, image_size: int) -> int:
+        """H = W behind it."""
+        return (image_size + 2 - self.kernel_size) // self.stride + 1
+
+
+STEMS = {
+    "imagenet": Stem((1, 2, 2, 2, 1, 2, 1), stride=2),
+    "cifar": Stem((1, 1, 2, 2, 1, 2, 1)),
 }
+PYTORCH_CIFAR100 = {**STEMS, "cifar": Stem((1, 2, 2, 2, 1, 1, 1), kernel_size=1)}
 
 
 class InvertedResidual(nn.Module):
     """1x1 expansion, depthwise 3x3, linear 1x1; a shortcut where stride and width allow one."""
 
     def __init__(
-        self, in_planes: int, planes: int, stride: int, expand_ratio: int, slots: Slots
+        self,
+        in_planes: int,
+        planes: int,
+        stride: int,
+        expand_ratio: int,
+        slots: Slots,
+        bias: bool = False,
+        always_expand: bool = False,
     ) -> None:
         super().__init__()
         hidden = in_planes * expand_ratio
-        expand = []
-        if expand_ratio > 1:
-            expand = [_conv_bn_relu(conv1x1(in_planes, hidden), slots.normalize(hidden))]
-        depthwise = _conv_bn_relu(
-            slots.conv3x3(hidden, hidden, stride, groups=hidden), slots.normalize(hidden)
-        )
-        depthwise.add_module("inner", slots.site("inner", hidden))
-        linear = [conv1x1(hidden, planes), slots.normalize(planes)]
-        self.conv = nn.Sequential(*expand, depthwise, *linear)
+        layers = []
+        if always_expand or expand_ratio > 1:
+            expand = conv1x1(in_planes, hidden, bias=bias)
+            layers.append(_conv_bn_relu(expand, slots.normalize(hidden)))
+        depthwise = slots.conv3x3(hidden, hidden, stride, groups=hidden, bias=bias)
+        sites = {name: slots.site(name, hidden) for name in ("prenorm", "inner")}
+        layers.append(_conv_bn_relu(depthwise, slots.normalize(hidden), **sites))
+        linear = conv1x1(hidden, planes, bias=bias)
+        self.conv = nn.Sequential(*layers, linear, slots.normalize(planes))
         self.branch = slots.site("branch", planes)
         residual = stride == 1 and in_planes == planes
         self.identity = slots.site("identity", planes) if residual else nn.Identity()
@@ -68,46 +101,57 @@ class MobileNetV2(nn.Module):
         width_mult: float = 1.0,
         dropout: float = 0.2,
         slots: Slots | None = None,
+        weights: str | None = None,
+        stems: Mapping[str, Stem] = STEMS,
+        bias: bool = False,
+        always_expand: bool = False,
     ) -> None:
         super().__init__()
-        if stem not in STRIDES:
-            raise ValueError(f"stem={stem}: choose from {', '.join(STRIDES)}")
-        width = partial(_divisible_by_8, width_mult)
-        last = _divisible_by_8(max(1.0, width_mult), 1280)
-        stem_stride, *strides = STRIDES[stem]
-        slots = (slots or Slots()).at(1, math.ceil(image_size / stem_stride))
-        in_planes = width(32)
-        conv1 = conv(3, in_planes, stem_stride, kernel_size=3)
+        if stem not in stems:
+            raise ValueError(f"stem={stem}: choose from {', '.join(stems)}")
+        first, width = stems[stem], partial(scaled, width_mult)
+        last, in_planes = scaled(max(1.0, width_mult), 1280), width(32)
+        slots = (slots or Slots()).at(1, first.size(image_size))
+        conv1 = first.conv(in_planes, bias)
         self.features = nn.Sequential(_conv_bn_relu(conv1, slots.normalize(in_planes)))
-        for (ratio, c, n, stage), stride in zip(TABLE, strides, strict=True):
+        for (ratio, c, n, stage), stride in zip(TABLE, first.strides, strict=True):
             if stage > slots.stage:
                 self.features.add_module(f"stage{slots.stage}", slots.site("stage", in_planes))
             slots = slots.at(stage, math.ceil(slots.size[0] / stride))
-            for block_stride in (stride, *[1] * (n - 1)):
-                block = InvertedResidual(in_planes, width(c), block_stride, ratio, slots)
-                self._add_feature(block)
-                in_planes = width(c)
-        self._add_feature(_conv_bn_relu(conv1x1(in_planes, last), slots.normalize(last)))
+            for s in (stride, *[1] * (n - 1)):
+                planes = width(c)
+                block = InvertedResidual(in_planes, planes, s, ratio, slots, bias, always_expand)
+                add_feature(self.features, block)
+                in_planes = planes
+        conv2 = conv1x1(in_planes, last, bias=bias)
+        add_feature(self.features, _conv_bn_relu(conv2, slots.normalize(last)))
         self.head = slots.site("head", last)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, num_classes))
         nn.init.normal_(self.classifier[1].weight, std=0.01)
         nn.init.zeros_(self.classifier[1].bias)
+        load_into(self, weights)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.head(self.features(x)).mean((2, 3)))
 
-    def _add_feature(self, module: nn.Module) -> None:
-        """Append under torchvision's running number, which attention between stages lacks."""
-        numbered = sum(name.isdigit() for name, _ in self.features.named_children())
-        self.features.add_module(str(numbered), module)
+
+mobilenet_v2_pytorch_cifar100 = partial(
+    MobileNetV2, stems=PYTORCH_CIFAR100, bias=True, always_expand=True, dropout=0.0
+)
 
 
-def _conv_bn_relu(convolution: nn.Module, norm: nn.Module) -> nn.Sequential:
-    return nn.Sequential(convolution, norm, nn.ReLU6(inplace=True))
+def add_feature(features: nn.Sequential, module: nn.Module) -> None:
+    """Append under torchvision's running number, which attention between stages lacks."""
+    numbered = sum(name.isdigit() for name, _ in features.named_children())
+    features.add_module(str(numbered), module)
 
 
-def _divisible_by_8(width_mult: float, channels: int) -> int:
+def scaled(width_mult: float, channels: int) -> int:
     """The reference's rounding: to a multiple of 8, and never below 90 % of the width asked for."""
     asked = channels * width_mult
     rounded = max(8, int(asked + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * asked else rounded
+
+
+def _conv_bn_relu(convolution: nn.Module, norm: nn.Module, **sites: nn.Module) -> nn.Sequential:
+    return conv_norm_act(convolution, norm, nn.ReLU6(inplace=True), **sites)

@@ -7,22 +7,32 @@
 | conv     | `(in, out, stride, groups) -> module`, 3x3          | conv3x3           |
 | norm     | `channels -> module`                                | nn.BatchNorm2d    |
 
-The sites of a residual block: `inner` after the middle convolution, `branch` at the end of the
-residual branch, `identity` on the shortcut, `post` after the sum. Of a network: `stage` between
-two stages, `head` after the last convolution.
+The sites of a residual block: `prenorm` after the middle convolution and before its norm, `inner`
+after the norm and the activation that follow it, `branch` at the end of the residual branch,
+`identity` on the shortcut, `post` after the sum. Of a network: `stage` between two stages, `head`
+after the last convolution.
+
+All of it happens in every stage, or in some: `Slots(fusion=AFF, stages=[3, 4])` leaves stages 1 and
+2 (and the norm of the stem) plain; `sites={"branch": [3, 4], "stage": [1]}` chooses site by site,
+and so does, where a list must stay one, `sites=[{"branch": [3, 4]}, "post"]`.
 """
 
 import inspect
 import zlib
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from models.layers import conv3x3
 
-SITES = ("inner", "branch", "identity", "post", "stage", "head")
+SITES = ("prenorm", "inner", "branch", "identity", "post", "stage", "head")
+STAGES = (1, 2, 3, 4)
+
+Stages = Collection[int] | None  # None: all of them
+Sites = Mapping[str, Stages] | Collection[str | Mapping[str, Stages]]
 
 
 class Add(nn.Module):
@@ -54,41 +64,86 @@ class Slots:
     """
 
     attn: Callable[..., nn.Module] = nn.Identity
-    sites: Collection[str] = ()
+    sites: Sites = ()
     fusion: Callable[..., nn.Module] = Add
     conv: Callable[..., nn.Module] = conv3x3
     norm: Callable[..., nn.Module] = nn.BatchNorm2d
+    stages: Stages = None
     stage: int | None = None
     size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        unknown = sorted(set(self.sites) - set(SITES))
-        if unknown:
-            raise ValueError(f"sites has {', '.join(unknown)}: choose from {', '.join(SITES)}")
+        _check("sites", _by_site(self.sites), SITES)
+        _check("stages", self._chosen_stages(), STAGES)
+
+    def within(self, stages: int) -> "Slots":
+        """The same slots, for a network of so many stages."""
+        _check("stages", self._chosen_stages(), STAGES[:stages])
+        return self
+
+    def without_shortcut(self) -> "Slots":
+        """The same slots, for a network that has nothing to fuse."""
+        fusion = getattr(self.fusion, "func", self.fusion)
+        if fusion is not Add or list(_by_site(self.sites)) == ["identity"]:
+            raise ValueError("this network has no shortcut: no fusion, and no site identity")
+        return self
 
     def at(self, stage: int, size: int) -> "Slots":
         """The same slots, asked for from `stage` (from 1), where maps are `size` pixels square."""
-        return Slots(self.attn, self.sites, self.fusion, self.conv, self.norm, stage, (size, size))
+        return replace(self, stage=stage, size=(size, size))
 
     def site(self, name: str, channels: int) -> nn.Module:
         """Attention where the site is chosen, the identity where it is not."""
-        return self._build(name, self.attn, channels) if name in self.sites else nn.Identity()
+        chosen = _by_site(self.sites)
+        here = name in chosen and self._in(chosen[name]) and self._in(self.stages)
+        return self.build(name, self.attn, channels) if here else nn.Identity()
 
     def fuse(self, channels: int) -> nn.Module:
-        return self._build("fusion", self.fusion, channels)
+        return self.build("fusion", self.fusion if self._in(self.stages) else Add, channels)
 
-    def conv3x3(self, in_planes: int, planes: int, stride: int, groups: int = 1) -> nn.Module:
-        return self._build("conv", self.conv, in_planes, planes, stride, groups)
+    def conv3x3(
+        self, in_planes: int, planes: int, stride: int, groups: int = 1, **own: Any
+    ) -> nn.Module:
+        """The convolution; `own` is what the network's plain one has, told to whoever asks."""
+        conv = self.conv if self._in(self.stages) else conv3x3
+        return self.build("conv", conv, in_planes, planes, stride, groups, **own)
 
-    def normalize(self, channels: int) -> nn.Module:
-        return self._build("norm", self.norm, channels)
+    def normalize(self, channels: int, **own: Any) -> nn.Module:
+        """The norm; `own` as for the convolution."""
+        norm = self.norm if self._in(self.stages) else nn.BatchNorm2d
+        return self.build("norm", norm, channels, **own)
 
-    def _build(self, slot: str, factory: Callable[..., nn.Module], *args: int) -> nn.Module:
+    def build(
+        self, slot: str, factory: Callable[..., nn.Module], *args: int, **own: Any
+    ) -> nn.Module:
+        """`factory(*args)` from a random stream of its own, told what it asks for."""
         asked = inspect.signature(factory).parameters
         bound = getattr(factory, "keywords", {})  # of a partial: what the user chose stays
-        facts = {"stage": self.stage, "size": self.size}
+        facts = {"stage": self.stage, "size": self.size, **own}
         told = {name: facts[name] for name in facts if name in asked and name not in bound}
         with torch.random.fork_rng(devices=[]):
             here = int(torch.randint(2**62, (), device="cpu"))
             torch.default_generator.manual_seed(here ^ zlib.crc32(slot.encode()))
             return factory(*args, **told)
+
+    def _in(self, stages: Stages) -> bool:
+        return stages is None or self.stage in stages
+
+    def _chosen_stages(self) -> list[int]:
+        chosen = (self.stages, *_by_site(self.sites).values())
+        return [stage for stages in chosen if stages is not None for stage in stages]
+
+
+def _by_site(sites: Sites) -> dict[str, Stages]:
+    """{site: its stages}, from any of the ways to write them."""
+    chosen: dict[str, Stages] = {}
+    for site in [sites] if isinstance(sites, Mapping) else sites:
+        chosen |= site if isinstance(site, Mapping) else {site: None}
+    return chosen
+
+
+def _check(what: str, chosen: Collection[Any], allowed: Collection[Any]) -> None:
+    unknown = [str(one) for one in chosen if one not in allowed]
+    if unknown:
+        among = ", ".join(str(one) for one in allowed)
+        raise ValueError(f"{what} has {', '.join(sorted(set(unknown)))}: choose from {among}")

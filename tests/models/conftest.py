@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-BLOCK_SITES = ("inner", "branch", "identity", "post")
+BLOCK_SITES = ("prenorm", "inner", "branch", "identity", "post")
 
 
 class Probe(nn.Module):

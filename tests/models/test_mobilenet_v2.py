@@ -11,7 +11,9 @@ import attn
 from models import SITES, Add, MobileNetV2, Slots, conv3x3
 
 # of 17 blocks 10 have a shortcut; 4 stages
-PLACES = {"inner": 17, "branch": 17, "identity": 10, "post": 17, "stage": 3, "head": 1}
+PLACES = {
+    "prenorm": 17, "inner": 17, "branch": 17, "identity": 10, "post": 17, "stage": 3, "head": 1,
+}  # fmt: skip
 SMALL = partial(MobileNetV2, num_classes=3, stem="cifar", width_mult=0.5)
 
 

@@ -102,10 +102,12 @@ def test_sites_of_a_block_stand_where_they_should(probe, record, net, block):
     slots = Slots(attn=probe, sites=SITES)
     whole = NETS[net][0](num_classes=3, stem="cifar", slots=slots).eval()
     inputs, outputs = record(whole, torch.randn(2, 3, 8, 8))
-    into = {name: inputs[f"{block}.{name}"] for name in (*SITES[:4], "fusion")}
-    out = {name: outputs[f"{block}.{name}"] for name in (*SITES[:4], "fusion", "downsample")}
+    into = {name: inputs[f"{block}.{name}"] for name in (*SITES[:5], "fusion")}
+    out = {name: outputs[f"{block}.{name}"] for name in (*SITES[:5], "fusion", "downsample")}
     middle, last = ("bn2", "bn3") if net == "bottleneck" else ("bn1", "bn2")
     last_conv = f"{block}.conv{last[-1]}"
+    assert torch.equal(into["prenorm"][0], outputs[f"{block}.conv{middle[-1]}"])
+    assert torch.equal(inputs[f"{block}.{middle}"][0], out["prenorm"])
     assert torch.equal(into["inner"][0], F.relu(outputs[f"{block}.{middle}"]))
     assert torch.equal(inputs[last_conv][0], out["inner"])
     assert torch.equal(into["branch"][0], outputs[f"{block}.{last}"])

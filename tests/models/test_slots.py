@@ -16,7 +16,12 @@ BACKBONES = {
     "padded": models.resnet20,
     "mobilenet": partial(models.MobileNetV2, num_classes=10, stem="cifar"),
 }
-MECHANISMS = attn.names() | {"nam-spatial": partial(attn.NAM, spatial=True)}
+FITTING = {"shuffle": {"groups": 4}, "ema": {"groups": 4}, "ge": {"variant": "theta"}}
+MECHANISMS = {
+    name: partial(mechanism.factory, **FITTING.get(name, {}))
+    for name, mechanism in attn.names().items()
+    if mechanism.slot == "site"
+} | {"nam-spatial": lambda: partial(attn.NAM, spatial=True)}
 
 
 class RandomFusion(nn.Module):
@@ -58,7 +63,7 @@ def test_one_seed_is_one_backbone_whatever_the_attention(net, name):
     plain, stream = built(net, Slots())
     choices = [SITES] if net == "mobilenet" else [*([site] for site in SITES), SITES]
     for sites in choices:
-        state, after = built(net, Slots(MECHANISMS[name], sites))
+        state, after = built(net, Slots(MECHANISMS[name](), sites))
         assert [key for key in state if key in plain] == list(plain)
         assert differing(plain, state) == [], sites
         assert torch.equal(stream, after), sites
@@ -83,7 +88,7 @@ def test_one_seed_is_one_backbone_whatever_fills_the_slots(net, slots):
 def test_without_a_stream_of_its_own_attention_shifts_the_backbone(monkeypatch, net):
     """The control: what the tests above would see if slots were filled naively."""
     plain, _ = built(net, Slots())
-    monkeypatch.setattr(Slots, "_build", lambda self, slot, factory, *args: factory(*args))
+    monkeypatch.setattr(Slots, "build", lambda self, slot, factory, *args, **own: factory(*args))
     naive, stream = built(net, Slots())
     state, after = built(net, Slots(attn.SE, ["branch"]))
     assert differing(naive, state)
@@ -163,7 +168,7 @@ def test_a_site_that_is_not_chosen_is_the_identity():
 
 
 def test_unknown_sites_are_refused_with_the_choices():
-    choices = "choose from inner, branch, identity, post, stage, head"
+    choices = "choose from prenorm, inner, branch, identity, post, stage, head"
     with pytest.raises(ValueError, match=f"sites has after, before: {choices}"):
         Slots(sites=["branch", "before", "after"])
 
