@@ -1,35 +1,100 @@
 """Attention modules for convolutional networks: one paper, one file.
 
-The contract of all of them: the first argument is the channel count, and (N, C, H, W) in is
-(N, C, H, W) out. A module whose constructor has `stage` or `size` is told, by the network it goes
-into, the stage (from 1) and the map's (H, W).
+The contract of nearly all: the first argument is the channel count, and (N, C, H, W) in is
+(N, C, H, W) out. Fusions take (shortcut, branch), operators stand for a 3x3 convolution, IEBN for a
+BatchNorm2d. A module whose constructor has `stage` or `size` is told, by the network it goes into,
+the stage (from 1) and the map's (H, W). `names()` lists them, `attach` puts one into any network.
 """
 
-from torch import nn
-
+from attn.aff import AFF, IAFF
+from attn.attach import attach, detach
 from attn.bam import BAM
+from attn.catalog import Mechanism, names
 from attn.cbam import CBAM
 from attn.controls import Half, Scalar
+from attn.coord import CoordAttention
+from attn.dia import DIA
+from attn.ea import ExternalAttention
 from attn.eca import ECA
+from attn.ema import EMA
+from attn.fusions import (
+    AXYforXplusY,
+    AXYforXY,
+    AYforXplusY,
+    ConcatFuse,
+    GAUFuse,
+    ResGlobCha,
+    ResGlobforGlobCha,
+    ResGlobGlobCha,
+    ResGlobLocaCha,
+    ResLocaCha,
+    ResLocaforLocaCha,
+    ResLocaLocaCha,
+    SEFuse,
+    SKFuse,
+    XplusAYforY,
+)
+from attn.gam import GAM
+from attn.gc import GC
+from attn.ge import GE
+from attn.ie import IE, IEBN
+from attn.mscam import MSCAM
 from attn.nam import NAM
+from attn.psa import PSA
 from attn.se import SE
+from attn.sem import SEM
+from attn.shuffle import ShuffleAttention
+from attn.simam import SimAM
+from attn.sk import SK
+from attn.spa import SPA
+from attn.srm import SRM
 from attn.triplet import Triplet
 
-__all__ = ["BAM", "CBAM", "ECA", "NAM", "SE", "Half", "Scalar", "Triplet", "names"]
-
-_MODULES = {
-    "none": nn.Identity,
-    "half": Half,
-    "scalar": Scalar,
-    "se": SE,
-    "eca": ECA,
-    "cbam": CBAM,
-    "bam": BAM,
-    "nam": NAM,
-    "triplet": Triplet,
-}
-
-
-def names() -> dict[str, type[nn.Module]]:
-    """The mechanisms by the name they have on the command line (`attn=nam`)."""
-    return dict(_MODULES)
+__all__ = [
+    "AFF",
+    "BAM",
+    "CBAM",
+    "DIA",
+    "ECA",
+    "EMA",
+    "GAM",
+    "GC",
+    "GE",
+    "IAFF",
+    "IE",
+    "IEBN",
+    "MSCAM",
+    "NAM",
+    "PSA",
+    "SE",
+    "SEM",
+    "SK",
+    "SPA",
+    "SRM",
+    "AXYforXY",
+    "AXYforXplusY",
+    "AYforXplusY",
+    "ConcatFuse",
+    "CoordAttention",
+    "ExternalAttention",
+    "GAUFuse",
+    "Half",
+    "Mechanism",
+    "ResGlobCha",
+    "ResGlobGlobCha",
+    "ResGlobLocaCha",
+    "ResGlobforGlobCha",
+    "ResLocaCha",
+    "ResLocaLocaCha",
+    "ResLocaforLocaCha",
+    "SEFuse",
+    "SKFuse",
+    "Scalar",
+    "ShuffleAttention",
+    "SimAM",
+    "Triplet",
+    "XplusAYforY",
+    "attach",
+    "detach",
+    "names",
+]

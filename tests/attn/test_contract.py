@@ -11,7 +11,15 @@ from torch import nn
 import attn
 
 CHANNELS = 32
-MECHANISMS = attn.names() | {
+FITTING = {"shuffle": {"groups": 4}, "ema": {"groups": 4}}  # what 32 channels ask for
+MECHANISMS = {
+    name: mechanism.factory(**FITTING.get(name, {}))
+    for name, mechanism in attn.names().items()
+    if mechanism.slot == "site" and name != "dia"
+} | {
+    "dia": lambda channels, stage=None: nn.Sequential(
+        *map(attn.DIA(), [channels] * 2, [stage] * 2)  # in one block alone, nothing recurs
+    ),
     "bam-add": partial(attn.BAM, combine="add"),
     "eca-by-stage": partial(attn.ECA, kernel_size=(3, 5)),
     "nam-spatial": partial(attn.NAM, spatial=True),
@@ -63,8 +71,18 @@ def train(module, x, steps):
 
 
 def test_every_public_module_has_a_name():
-    public = {getattr(attn, name) for name in attn.__all__} - {attn.names}
-    assert set(attn.names().values()) - {nn.Identity} == public
+    others = {attn.names, attn.attach, attn.detach, attn.Mechanism, nn.Identity}
+    public = {getattr(attn, name) for name in attn.__all__} | {nn.Identity}
+    assert {m.module for m in attn.names().values()} == public - others | {nn.Identity}
+
+
+def test_names_tell_paper_slot_and_options():
+    nam, aff = attn.names()["nam"], attn.names()["aff"]
+    assert nam.paper.startswith("NAM: Normalization-based Attention Module (Liu et al., 2021)")
+    assert (nam.slot, nam.options) == ("site", {"spatial": False})
+    assert aff.slot == "fusion"
+    assert set(aff.options) == {"reduction", "factor"}
+    assert "reduction=16" in str(attn.names()["se"])
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -177,3 +195,23 @@ def test_training_moves_every_weight(build):
         assert p.grad is not None, name
         assert p.isfinite().all(), name
         assert name.endswith("bias") or not torch.equal(p, before[name]), name
+
+
+def test_one_image_alone_is_measured(seasoned):
+    x = images(n=1)
+    assert seasoned()(x).shape == x.shape
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_it_can_be_exported(seasoned):
+    module, x = seasoned(), images()
+    exported = torch.export.export(module, (x,)).module()
+    assert torch.equal(exported(x), module(x))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_it_compiles_to_one_graph(build):
+    torch.compiler.reset()
+    module, x = build(), images()
+    compiled = torch.compile(copy.deepcopy(module), backend="aot_eager", fullgraph=True)
+    assert torch.equal(compiled(x), module(x))

@@ -1,0 +1,162 @@
+"""Where in a network the map of a site is: the layer to hook, its channels, its size.
+
+Why hooks: to wrap a layer renames its keys, and a `forward` of our own for each class of block ties
+us to the versions of two libraries. A hook is a `partial` of a function of this file, so it goes
+where the network goes: deepcopy, pickle, torch.compile, torch.export, torch.jit.trace. Nothing here
+changes the network, but for the hook that a point is asked to set.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils.hooks import RemovableHandle
+
+from attn.blocks import OUTSIDE, Block, Place, join
+
+
+class PlainShortcut(nn.Identity):
+    """The shortcut of a block that has no module for it, so that there is one to hook."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place in a network: what `host` returns, or (`before`) what it gets."""
+
+    block: Block
+    host: nn.Module
+    place: str
+    channels: int
+    before: bool = False
+
+    def hook(self, function: Callable[[Tensor], Tensor]) -> RemovableHandle:
+        """Let `function` have the map, and the network go on with what it returns."""
+        if self.before:
+            return self.host.register_forward_pre_hook(partial(_before, function))
+        return self.host.register_forward_hook(partial(_after, function))
+
+    def inside_network(self) -> "Point":
+        """Itself, or the end of the block, of the same size, until its host is inserted."""
+        plain = isinstance(self.host, PlainShortcut)
+        return replace(self, host=self.block.module) if plain else self
+
+
+def _before(function: Callable[[Tensor], Tensor], host: nn.Module, args: tuple) -> Tensor:
+    return function(*args)
+
+
+def _after(
+    function: Callable[[Tensor], Tensor], host: nn.Module, args: tuple, output: Tensor
+) -> Tensor:
+    return function(output)
+
+
+def choose(
+    model: nn.Module, blocks: Sequence[Block], site: str, stages: Collection[int] | None
+) -> list[Block]:
+    """Those of the network's `blocks` that have the site, in these stages."""
+    numbers = sorted({block.stage for block in blocks})
+    if unknown := sorted(set(stages or ()) - set(numbers)):
+        raise ValueError(f"stages has {unknown}: {type(model).__name__} has stages {numbers}")
+    if site == "stage":
+        chosen = [block for block, after in pairwise(blocks) if block.stage != after.stage]
+    elif site == "head":
+        chosen = blocks[-1:]
+    else:
+        chosen = [block for block in blocks if block.kind.sites]
+    chosen = [block for block in chosen if stages is None or block.stage in stages]
+    if not chosen:
+        asked = numbers if stages is None else list(stages)
+        raise ValueError(f"{type(model).__name__} has no {site} in stages {asked}: choose others")
+    return chosen
+
+
+def locate(model: nn.Module, block: Block, site: str) -> Point:
+    """The site of this block, or a refusal."""
+    if site in OUTSIDE:
+        name, host = _tail(model, block) if site == "head" else (block.name, block.module)
+        channels = _width(block) if host is block.module else _channels(host, before=False)
+        return Point(block, host, f"after {name}", channels)
+    if site not in block.kind.sites:
+        raise ValueError(f"{block.name} ({block.kind.name}) has no {site}: it has {block.sites()}")
+    path, before = _read(block.kind.sites[site], block.module)
+    place = f"{'before' if before else 'after'} {join(block.name, path)}"
+    if path == block.kind.shortcut and getattr(block.module, path) is None:
+        return Point(block, PlainShortcut(), place, _width(block))
+    host = _layer(block, path)
+    channels = _channels(host, before) if site == "inner" else _width(block)
+    return Point(block, host, place, channels, before)
+
+
+def _read(place: Place, block: nn.Module) -> tuple[str, bool]:
+    """("bn3", False) from "bn3", ("conv3", True) from "before conv3"."""
+    *before, path = (place(block) if callable(place) else place).split()
+    return path, before == ["before"]
+
+
+def _layer(block: Block, path: str) -> nn.Module:
+    try:
+        return block.module.get_submodule(path)
+    except AttributeError as error:
+        raise ValueError(f"{block.name} ({block.kind.name}) has no layer {path} to hook") from error
+
+
+def _width(block: Block) -> int:
+    path, before = _read(block.kind.width, block.module)
+    return _channels(_layer(block, path), before)
+
+
+def _channels(layer: nn.Module, before: bool) -> int:
+    """Of the map that `layer` returns, by its last weight, or that it gets, by its first."""
+    layers = [m for m in layer.modules() if isinstance(getattr(m, "weight", None), Tensor)]
+    if not layers:
+        raise ValueError(f"{layer} does not tell its channels: name a convolution or a norm")
+    first, last = layers[0], layers[-1]
+    if before:
+        return getattr(first, "in_channels", len(first.weight))
+    return getattr(last, "out_channels", len(last.weight))
+
+
+def _tail(model: nn.Module, block: Block) -> tuple[str, nn.Module]:
+    """The last layer with weights after the last block and before what pools or classifies."""
+    name, module, path = block.name, block.module, block.name
+    while path:
+        path, _, last = path.rpartition(".")
+        siblings = list(model.get_submodule(path).named_children())
+        names = [sibling for sibling, _ in siblings]
+        for sibling, layer in siblings[names.index(last) + 1 :]:
+            if any("Pool" in type(m).__name__ or isinstance(m, nn.Linear) for m in layer.modules()):
+                return name, module
+            if next(layer.parameters(), None) is not None:
+                name, module = join(path, sibling), layer
+    return name, module
+
+
+def sizes(
+    model: nn.Module, points: Sequence[Point], image_size: int | tuple[int, int]
+) -> list[tuple[int, int]]:
+    """The (H, W) at each point, by a forward pass that computes nothing and changes nothing."""
+    size = (image_size, image_size) if isinstance(image_size, int) else tuple(image_size)
+    tensors = chain(model.named_parameters(), model.named_buffers())
+    meta = {name: tensor.to("meta") for name, tensor in tensors}
+    first = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    images = torch.empty(2, first.in_channels, *size, dtype=first.weight.dtype, device="meta")
+    seen: dict[int, tuple[int, int]] = {}
+
+    def note(index: int, x: Tensor) -> Tensor:
+        seen[index] = tuple(x.shape[2:])
+        return x
+
+    there = [point.inside_network() for point in points]
+    handles = [point.hook(partial(note, index)) for index, point in enumerate(there)]
+    try:
+        with torch.no_grad():
+            functional_call(model, meta, (images,))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [seen[index] for index in range(len(points))]

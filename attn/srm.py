@@ -1,0 +1,30 @@
+"""SRM: Style-based Recalibration Module (Lee, Kim, Nam, 2019), https://arxiv.org/abs/1903.10829.
+
+Reference: hyunjaelee410/style-based-recalibration-module @ f6221c7, models/. Its deviation is that
+of a sample (n − 1 below; here that of one pixel is 0). The gate starts at 0.5.
+"""
+
+import torch
+from torch import Tensor, nn
+
+EPS = 1e-5
+
+
+class SRM(nn.Module):
+    """y = x⊙σ(BN(w₁⊙μ + w₂⊙s)), with μ and s = √(var + ε) over each map.
+
+    Training needs batches above 1 (BN).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.style = nn.Parameter(torch.zeros(2, channels))
+        self.bn = nn.BatchNorm1d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        pixels = x.shape[2] * x.shape[3]
+        var, mean = torch.var_mean(x, (2, 3), correction=0)
+        std = (var * (pixels / max(pixels - 1, 1)) + EPS).sqrt()
+        z = self.style[0] * mean + self.style[1] * std
+        gate = self.bn(z).sigmoid()
+        return x * gate.to(x.dtype)[:, :, None, None]
