@@ -41,6 +41,7 @@ def stored_config(cfg: DictConfig) -> DictConfig:
         raise Refused(f"run={cfg.run}: there is no config.yaml; a run's directory ends in seed<k>")
     stored = OmegaConf.load(path)
     check_names(stored, stored)
+    stored.model.weights = None  # the checkpoint's come after them anyway
     if cfg.root is not None:
         stored.data.root = cfg.root
     return stored

@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from engine.rundir import MACHINE, RunDir, flat
 from scripts.door import plain
 
-IN_MODEL = ("attn", "sites", "fusion", "conv", "norm", "slots")  # resolved, model has them all
+# What the model's node holds as well, once resolved.
+IN_MODEL = ("attn", "sites", "fusion", "conv", "norm", "stages", "slots")
 LONGEST = 120  # characters of a folder name; file systems stop at 255 bytes
 
 

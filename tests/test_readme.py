@@ -51,11 +51,12 @@ def test_its_options_are_checked_without_another_word(tree):
     assert "did you mean attn.kernel_size?" in ended.stderr
 
 
-def test_the_library_example_runs():
-    exec(block("python", "import attn, models"), {})
+def test_the_library_example_prints_what_the_readme_shows(capsys):
+    exec(block("python", "import torchvision"), {})
+    assert capsys.readouterr().out in README
 
 
 def test_every_choice_is_in_the_table():
     table = README[README.index("| group | choices |") :]
-    for file in [*ROOT.glob("conf/attn/*.yaml"), *ROOT.glob("conf/recipe/*.yaml")]:
-        assert file.stem in table
+    files = [*ROOT.glob("conf/attn/*.yaml"), *ROOT.glob("conf/recipe/*.yaml")]
+    assert [file.stem for file in files if not re.search(rf"\b{file.stem}\b", table)] == []
