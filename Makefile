@@ -12,7 +12,7 @@ quickstart: .venv/installed  ## install, train on real digits with none, se and 
 test: .venv/installed  ## all that must hold before a commit
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto
 
 clean:  ## everything but your runs and data
 	rm -rf .venv *.egg-info .pytest_cache .ruff_cache

@@ -11,7 +11,7 @@ from scripts.runs import run_directory
 
 
 def train(cfg: DictConfig, folder: RunDir) -> dict[str, object]:
-    """Train to the last epoch, going on from what `folder` holds; return the result."""
+    """Train to the last epoch, resuming what `folder` holds; return the result."""
     import torch  # not before the names are checked and a finished run is recognised
 
     from engine.log import Log

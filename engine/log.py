@@ -22,7 +22,7 @@ class Log:
     def __init__(self, folder: RunDir, run: Run) -> None:
         self.path = folder.path / "metrics.jsonl"
         epoch = run.epoch
-        tqdm.write(f"{folder.path}: " + (f"going on after epoch {epoch}" if epoch else str(run)))
+        tqdm.write(f"{folder.path}: " + (f"resuming after epoch {epoch}" if epoch else str(run)))
         self.rows = self._rows()[:epoch]
         write_text(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
         if not epoch:  # of an attempt that came to nothing, nothing is shown

@@ -38,4 +38,4 @@ class Interruption:
             os._exit(128 + number)
         self.signal = number
         name = signal.Signals(number).name
-        print(f"\n{name}: saving after this step; run the same command to go on", file=sys.stderr)
+        print(f"\n{name}: saving after this step; run the same command to resume", file=sys.stderr)

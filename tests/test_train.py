@@ -84,6 +84,19 @@ def test_eval_measures_the_same_number_again(unbroken):
     assert train["images"] == 1437
 
 
+def test_weights_from_elsewhere_are_the_start_of_another_run(unbroken, tmp_path):
+    weights = f"model.weights={unbroken / 'weights.safetensors'}"
+    process = start(*SMALL, "attn=se", weights, "recipe.epochs=1", cwd=tmp_path)
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    assert "unexpected: layer1.0.branch.channel.bn.bias" in err  # NAM's, which SE has no use for
+    assert "new: layer1.0.branch.fc1.weight" in err
+    (result,) = tmp_path.rglob("result.json")
+    plain = json.loads((unbroken / "metrics.jsonl").read_text().splitlines()[0])
+    first = json.loads((result.parent / "metrics.jsonl").read_text().splitlines()[0])
+    assert first["train.loss"] < plain["train.loss"]
+
+
 def test_a_run_killed_at_any_moment_ends_as_if_nothing_had_happened(unbroken, tmp_path):
     command = (*SMALL, "attn=nam", "recipe.epochs=3")
     folder = tmp_path / RUN / "nam" / THREE
@@ -110,7 +123,7 @@ def test_a_signal_saves_within_a_step_and_the_same_command_goes_on(
     process.send_signal(number)
     _, err = process.communicate()
     assert process.returncode == code
-    assert "run the same command to go on" in err
+    assert "run the same command to resume" in err
     assert (folder / "last.pt").exists()
     finish(*command, cwd=tmp_path)
     assert same(folder, unbroken)

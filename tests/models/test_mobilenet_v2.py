@@ -41,6 +41,7 @@ def test_width_is_rounded_as_torchvision_does(width_mult):
         (attn.NAM, 3_507_880),
         (attn.CBAM, 3_536_585),
         (attn.Triplet, 3_509_972),
+        (lambda channels: attn.ECA(channels, 1 if channels < 96 else 3), 3_504_903),
         (attn.Half, 3_504_872),
         (attn.Scalar, 3_504_872 + 17),
     ],

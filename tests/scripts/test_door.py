@@ -69,7 +69,7 @@ VALUES = {
     "recipe.epochs=-1": "recipe: epochs must be at least 1, got -1",
     "recipe.lr=abc": "recipe.lr=abc: expected a number",
     "recipe.optimizer=adam": "recipe.optimizer=adam: expected a group of options with a _target_",
-    "sites=[brunch]": "model: sites has brunch: choose from inner, branch, identity, post",
+    "sites=[brunch]": "model: sites has brunch: choose from prenorm, inner, branch, identity",
     "precision=fp8": "precision=fp8: choose from fp32, bf16",
 }
 
@@ -104,7 +104,7 @@ def test_help_needs_no_torch(script, tmp_path):
     ended = run("--help", cwd=tmp_path, script=script, torch=False)
     assert ended.returncode == 0
     assert "python " in ended.stdout
-    assert script != "train.py" or "attn: bam, cbam, eca" in ended.stdout
+    assert script != "train.py" or "attn: aff, bam, cbam" in ended.stdout
 
 
 def test_a_wrong_name_ends_a_sweep_once(tmp_path):

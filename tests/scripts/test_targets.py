@@ -13,7 +13,7 @@ from scripts.targets import UnknownTarget, options
         ("attn.nam.NAM", ("channels", "spatial", "size")),
         ("engine.schedule.Step", ("milestones", "gamma")),  # a dataclass
         ("engine.augment.CropFlip", ("padding", "flip")),  # class variables are no fields
-        ("models.conv3x3", ("in_planes", "planes", "stride", "groups", "kernel_size")),
+        ("attn.SE", ("channels", "reduction", "bias")),
         ("torch.nn.Identity", ()),
     ],
 )
@@ -24,6 +24,7 @@ def test_options_are_the_constructors(target, expected):
 def test_options_follow_bases_and_partials():
     assert {"name", "root", "num_classes", "val"} <= set(options("engine.cifar.CIFAR"))
     assert {"num_classes", "stem", "slots", "depths"} <= set(options("models.resnet20"))
+    assert {"in_planes", "planes", "stride", "groups"} <= set(options("models.conv3x3"))
     assert {"eps", "momentum"} <= set(options("torch.nn.BatchNorm2d"))
     assert {"momentum", "weight_decay", "nesterov"} <= set(options("torch.optim.SGD"))
 
