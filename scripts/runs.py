@@ -7,6 +7,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from engine.errors import Refused
 from engine.rundir import MACHINE, RunDir, flat
 from scripts.door import plain
 
@@ -17,10 +18,12 @@ LONGEST = 120  # characters of a folder name; file systems stop at 255 bytes
 
 def run_directory(cfg: DictConfig) -> RunDir:
     """`out/data/model/attn/recipe[/what else was changed]/seed<k>` and what belongs there."""
+    if not isinstance(cfg.seed, int) or cfg.seed < 0:
+        raise Refused(f"seed={cfg.seed}: expected a whole number, 0 or more")
     choices = HydraConfig.get().runtime.choices
     labels = {group: choices[group] for group in ("data", "model", "attn", "recipe")}
     other = changes(cfg, plain("train"))
-    path = Path(cfg.out, *labels.values(), *_short(other), f"seed{cfg.seed}")
+    path = Path(str(cfg.out), *labels.values(), *_short(other), f"seed{cfg.seed}")
     labels |= {"other": other, "seed": cfg.seed}
     resolved = OmegaConf.to_container(cfg, resolve=True)
     config = {key: value for key, value in resolved.items() if key not in IN_MODEL}

@@ -53,6 +53,8 @@ NAMES = {
     "+recipe.optimizer.hook._target_=os.system": "unknown option recipe.optimizer.hook",
     "seed=1,2": "seed=1,2: add -m to sweep over these values",
     "attn": "attn: write attn=VALUE",
+    "seed=abc": "seed=abc: expected a whole number, 0 or more",
+    "seed=-1": "seed=-1: expected a whole number, 0 or more",
     "data=folder": "data.path is missing: give it with data.path=...",
 }
 
