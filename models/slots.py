@@ -85,7 +85,7 @@ class Slots:
         """The same slots, for a network that has nothing to fuse."""
         fusion = getattr(self.fusion, "func", self.fusion)
         if fusion is not Add or list(_by_site(self.sites)) == ["identity"]:
-            raise ValueError("this network has no shortcut: no fusion, and no site identity")
+            raise ValueError("this network has no shortcut: nothing to fuse, and no site identity")
         return self
 
     def at(self, stage: int, size: int) -> "Slots":

@@ -1,6 +1,7 @@
 """Where a run is filed: by what it is, not by when it was started."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,4 +53,6 @@ def _short(other: str) -> list[str]:
 def _word(value: Any) -> str:
     if isinstance(value, list):
         return "+".join(map(_word, value))
+    if isinstance(value, Mapping):  # sites by stage: branch.3.4
+        return "+".join(".".join(map(_word, (key, *(of or ())))) for key, of in value.items())
     return "".join(c if c.isalnum() or c in "._-" else "_" for c in str(value))

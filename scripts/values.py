@@ -39,6 +39,9 @@ def fits(value: Any, annotation: Any) -> bool:
     if _is_collection(annotation):
         items = [item for item in get_args(annotation) if item is not ...]
         return isinstance(value, list) and all(any(fits(v, i) for i in items) for v in value)
+    if origin is Mapping:
+        of = get_args(annotation)[1]
+        return isinstance(value, Mapping) and all(fits(v, of) for v in value.values())
     return isinstance(value, Mapping)  # an object: a node with a _target_
 
 
@@ -51,12 +54,16 @@ def describe(annotation: Any) -> str:
     if _is_collection(annotation):
         items = dict.fromkeys(describe(i) for i in get_args(annotation) if i is not ...)
         return f"a list [...], each {' or '.join(items)}"
+    if get_origin(annotation) is Mapping:
+        return f"a mapping {{...: {describe(get_args(annotation)[1])}}}"
     return WORDS.get(annotation, "a group of options with a _target_")
 
 
 def _is_collection(annotation: Any) -> bool:
     origin = get_origin(annotation)
-    return isinstance(origin, type) and issubclass(origin, Collection) and origin is not dict
+    if not isinstance(origin, type) or issubclass(origin, Mapping):
+        return False
+    return issubclass(origin, Collection)
 
 
 def _values(config: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any, Any]]:

@@ -100,6 +100,15 @@ def test_sites_move_any_module():
     assert conf("attn=bam", "sites=[inner,branch]").model.slots.sites == ["inner", "branch"]
 
 
+def test_sites_are_chosen_by_stage():
+    net = build(conf("model=resnet20", "attn=scalar", "sites=[{branch: [2, 3]}, head]").model)
+    scalars = [name for name, m in net.named_modules() if isinstance(m, attn.Scalar)]
+    assert scalars == [f"layer{i}.{j}.branch" for i in (2, 3) for j in range(3)] + ["head"]
+    net = build(conf("model=resnet20", "attn=scalar", "stages=[1]").model)
+    scalars = [name for name, m in net.named_modules() if isinstance(m, attn.Scalar)]
+    assert scalars == [f"layer1.{j}.branch" for j in range(3)]
+
+
 def test_what_is_set_later_wins(tmp_path):
     """Groups < train.yaml < experiment < command line."""
     cfg = conf("experiment=nam_cifar100")

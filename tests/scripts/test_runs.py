@@ -12,6 +12,7 @@ def said(**options):
 def test_a_run_is_named_by_what_sets_it_apart():
     assert said() == ""
     assert said(sites=["stage", "post"]) == "sites=stage+post"
+    assert said(sites=[{"branch": [3, 4]}, "post"]) == "sites=branch.3.4+post"
     assert said(recipe={"lr": 0.1, "epochs": 3}) == "recipe.epochs=3"
     assert said(sites=[], recipe={"lr": 1, "epochs": 3}) == "sites=,recipe.lr=1,recipe.epochs=3"
 

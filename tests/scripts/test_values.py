@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import pytest
@@ -21,6 +21,8 @@ from scripts.values import check_values, describe, fits
         ([], tuple[str, ...]),
         ("a", Literal["a", "b"]),
         ({"_target_": "x"}, Callable[..., Any]),
+        ({"branch": [3, 4]}, Mapping[str, Sequence[int]]),
+        ([{"branch": [3, 4]}, "post"], Sequence[str | Mapping[str, Sequence[int]]]),
         (object, Any),
     ],
 )
@@ -41,6 +43,8 @@ def test_values_that_fit(value, annotation):
         ("ab", Sequence[str]),
         ("c", Literal["a", "b"]),
         ("adam", Callable[..., Any]),
+        ({"branch": ["x"]}, Mapping[str, Sequence[int]]),
+        ([["branch"]], Sequence[str | Mapping[str, Sequence[int]]]),
     ],
 )
 def test_values_that_do_not(value, annotation):
