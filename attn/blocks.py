@@ -70,8 +70,11 @@ class Kind:
     sites: Mapping[str, Place]
     stages: Callable[[Mapping[str, nn.Module]], list[int]] = _by_container
     shortcut: str = ""
+    own: type[nn.Module] | None = None  # the class itself, where the user has named it
 
     def knows(self, module: nn.Module) -> bool:
+        if self.own is not None:
+            return isinstance(module, self.own)
         names = self.children.split()
         order = [name for name, _ in module.named_children() if name in names]
         flags = [name for name in names if vars(module).get(name) is True]
@@ -170,7 +173,9 @@ def _own_kinds(own: Blocks) -> list[Kind]:
                 f"{block.__name__} is an nn.Sequential, which would run the attention as a layer "
                 "of its own: derive it from nn.Module"
             )
-    return [Kind(block.__name__, "", sites["branch"], sites) for block, sites in own.items()]
+    return [
+        Kind(block.__name__, "", sites["branch"], sites, own=block) for block, sites in own.items()
+    ]
 
 
 def join(parent: str, name: str) -> str:

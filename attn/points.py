@@ -95,6 +95,8 @@ def locate(model: nn.Module, block: Block, site: str) -> Point:
 def _read(place: Place, block: nn.Module) -> tuple[str, bool]:
     """("bn3", False) from "bn3", ("conv3", True) from "before conv3"."""
     *before, path = (place(block) if callable(place) else place).split()
+    if before not in ([], ["before"]):
+        raise ValueError(f'a place is "bn2" or "before conv2", not "{place}"')
     return path, before == ["before"]
 
 

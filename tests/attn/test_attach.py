@@ -487,6 +487,10 @@ def test_blocks_of_your_own() -> None:
     assert torch.equal(logits(model), plain)
     assert report.rows[0].place == "after last"
     assert detach(model) == 3 + 3 + 3 + 1 + 1
+    namesake = type("Mine", (nn.Module,), {})  # of the name, but not the class that was named
+    model.add_module("another", namesake())
+    with pytest.raises(ValueError, match='a place is "bn2" or "before conv2", not "befor last"'):
+        attach(model, attn.Half, blocks={Mine: {**MINE, "branch": "befor last"}})
     report = attach(model, attn.Half, blocks={Mine: MINE})
     assert [row.stage for row in report.rows] == [1, 1, 2]
     assert not torch.equal(logits(model), plain)
