@@ -1,10 +1,19 @@
 """Augmentation of a whole batch where it lies: uint8 in, uint8 out, (N, H, W, C)."""
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+
+class Augment(Protocol):
+    """Takes images (N, H, W, C) and `draws` random numbers in [0, 1) for each, (N, draws)."""
+
+    draws: int
+
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,13 @@
 """Images in memory: one uint8 tensor on the device that trains on them."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from engine.augment import Augment
+from engine.keyed import uniform
 
 STATISTICS = {  # mean and standard deviation by channel, over the training images, in [0, 1]
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
@@ -29,6 +33,14 @@ class Images:
 
     def take(self, indices: Tensor) -> "Images":
         return Images(self.pixels[indices], self.labels[indices], self.classes)
+
+    def batches(
+        self, indices: Iterable[Tensor], augment: Augment, seed: int, epoch: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each of `indices`, its pixels (n, H, W, 3) uint8, augmented, and its labels (n,)."""
+        for batch in indices:
+            draws = uniform(seed, epoch, batch, augment.draws)
+            yield augment(self.pixels[batch], draws), self.labels[batch]
 
 
 @dataclass(frozen=True)

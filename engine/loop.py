@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from engine.augment import Keep
 from engine.errors import Diverged
 from engine.images import Images, Normalize
-from engine.keyed import key, permutation, uniform
+from engine.keyed import key, permutation
 from engine.run import Run
 
 EVALUATION_BATCH = 250
@@ -33,11 +34,9 @@ def train_epoch(
     with tqdm(
         total=steps, initial=run.step, **_bar(f"epoch {run.epoch + 1}/{recipe.epochs}")
     ) as bar:
-        for batch in remaining:
+        for pixels, labels in images.batches(remaining, recipe.augment, run.seed, run.epoch):
             check()
-            draws = uniform(run.seed, run.epoch, batch, recipe.augment.draws)
-            pixels = normalize(recipe.augment(images.pixels[batch], draws))
-            train_step(run, pixels, images.labels[batch], steps)
+            train_step(run, normalize(pixels), labels, steps)
             if bar.update():  # true where the bar was redrawn, some ten times a second at most
                 bar.set_postfix(loss=f"{_last_loss(run, steps):.3f}", refresh=False)
     _last_loss(run, steps)
@@ -79,12 +78,12 @@ def predict(
     """Image by image: the loss, (N,); and whether the best guess, the best five hit, (2, N)."""
     run.model.eval()
     losses, hit = [], []
-    batches = torch.arange(len(images), device=run.device).split(EVALUATION_BATCH)
-    for batch in tqdm(batches, **_bar("evaluating")):
+    parts = torch.arange(len(images), device=run.device).split(EVALUATION_BATCH)
+    batches = images.batches(parts, Keep(), run.seed, run.epoch)
+    for pixels, labels in tqdm(batches, total=len(parts), **_bar("evaluating")):
         check()
-        labels = images.labels[batch]
         with run.autocast():
-            logits = run.model(normalize(images.pixels[batch]))
+            logits = run.model(normalize(pixels))
         losses.append(F.cross_entropy(logits.float(), labels, reduction="none"))
         hit.append(hits(logits, labels))
     return torch.cat(losses), torch.cat(hit, 1)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from engine.augment import Keep
+from engine.augment import Augment, Keep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Recipe:
     lr: float
     optimizer: Callable[..., Optimizer]
     schedule: Callable[[float, int], float]
-    augment: Callable[[Tensor, Tensor], Tensor] = field(default_factory=Keep)
+    augment: Augment = field(default_factory=Keep)
     warmup_epochs: float = 0.0
     label_smoothing: float = 0.0
     sparsity: float = 0.0
