@@ -1,63 +1,168 @@
-"""Records -> one table for each comparison: the attentions of one network under one recipe."""
+"""Records -> comparisons: each row of a table with what its seeds say, its cost, what was printed.
+
+Table       what one call of scripts/table.py shows
+Comparison  one network under one recipe: a baseline and the rows that are held against it
+Row         one attention in its place, over its seeds
+"""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from report.collect import Record
-from report.stats import mean_std, paired
+from report.published import Published
+from report.stats import Difference, difference, holm, mean_std, paired, verdict
 
-HEADER = ("attn", "top-1 %", "n", "vs none", "params", "MACs", "images/s")
-OF_ATTENTION = ("attn.", "sites=", "fusion.", "conv.", "norm.")  # what varies within a table
-Key = tuple[str, ...]
+OF_ATTENTION = ("attn.", "sites=", "fusion.", "conv.", "norm.", "stages=")  # varies within a table
+Spread = tuple[float, float | None]  # mean, and standard deviation where there are several
 
 
-def comparisons(records: Iterable[Record]) -> dict[str, list[tuple[str, ...]]]:
-    """Title -> rows under HEADER, the baseline first, then by top-1."""
-    groups: dict[Key, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+@dataclass(frozen=True)
+class Row:
+    """A named row: its finished `records`, one for each of their seeds."""
+
+    name: str
+    records: Sequence[Record] = ()
+    difference: Difference | None = None  # to the baseline, in points of top-1
+    p: float | None = None  # of that difference, after Holm over the whole table
+    tests: int = 0  # how many differences of the table were tested
+    published: Sequence[Published] = ()
+    cost: Mapping[str, Any] | None = None  # from the interleaved benchmark
+
+    @property
+    def n(self) -> int:
+        return len(self.records)
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted(record["seed"] for record in self.records)
+
+    def by_seed(self, key: str) -> dict[int, float]:
+        return {record["seed"]: record[key] for record in self.records}
+
+    def spread(self, key: str) -> Spread | None:
+        """Mean and deviation of a number that every run has; None where one lacks it."""
+        values = [record.get(key) for record in self.records]
+        return mean_std(values) if values and None not in values else None
+
+    @property
+    def verdict(self) -> str:
+        return verdict(self.difference.mean, self.p) if self.difference else ""
+
+    @property
+    def resolvable(self) -> float | None:
+        return self.difference.resolvable(self.tests) if self.difference and self.tests else None
+
+    @property
+    def selection(self) -> float | None:
+        """Points that choosing each run's best epoch on the test set adds, on average."""
+        best = self.spread("best_top1")
+        return best[0] - self.spread("top1")[0] if best else None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The rows of one network on one data set under one recipe, the baseline among them."""
+
+    title: str
+    data: str
+    model: str
+    rows: Sequence[Row]
+    baseline: str = "none"
+
+    def row(self, name: str) -> Row | None:
+        return next((row for row in self.rows if row.name == name), None)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Comparisons under one title, and what is to be said below them."""
+
+    title: str
+    comparisons: Sequence[Comparison]
+    remarks: Sequence[str] = ()
+    only_published: Sequence[Published] = field(default=())  # of what the table itself does not run
+
+
+def of_records(records: Iterable[Record]) -> list[Comparison]:
+    """Finished runs, whatever they are, as comparisons of attentions."""
+    groups: dict[tuple[str, ...], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         options = [option for option in record["other"].split(",") if option]
         of_attn = [option for option in options if option.startswith(OF_ATTENTION)]
         shared = [option for option in options if option not in of_attn]
-        title = (record["data"], record["model"], f"recipe {record['recipe']}", *shared)
-        groups[title][" ".join([record["attn"], *of_attn])].append(record)
-    return {", ".join(title): _rows(variants) for title, variants in groups.items()}
+        key = (record["data"], record["model"], f"recipe {record['recipe']}", *shared)
+        groups[key][" ".join([record["attn"], *of_attn])].append(record)
+    return [
+        Comparison(", ".join(key), key[0], key[1], [Row(*row) for row in rows.items()])
+        for key, rows in groups.items()
+    ]
 
 
-def render(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table that also reads well on a terminal."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = [header, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |"
-        for line in lines
-    )
+def judged(comparisons: Iterable[Comparison]) -> list[Comparison]:
+    """The same with every row held against its baseline; all tests together are one family."""
+    differing = [replace(c, rows=_ordered(c)) for c in comparisons]
+    rows = [row for comparison in differing for row in comparison.rows]
+    adjusted = holm([row.difference and row.difference.p for row in rows])
+    tests = sum(p is not None for p in adjusted)
+    after = iter(adjusted)
+    return [
+        replace(c, rows=[replace(row, p=next(after), tests=tests) for row in c.rows])
+        for c in differing
+    ]
 
 
-def _rows(variants: dict[str, list[Record]]) -> list[tuple[str, ...]]:
-    baseline = {record["seed"]: record["top1"] for record in variants.get("none", [])}
+def with_published(
+    comparisons: Iterable[Comparison], values: Sequence[Published]
+) -> tuple[list[Comparison], list[Published]]:
+    """Each published value at its row; and those of which nothing is run here."""
+    taken: set[int] = set()
 
-    def order(item: tuple[str, list[Record]]) -> tuple[bool, float]:
-        name, records = item
-        return name != "none", -mean_std([record["top1"] for record in records])[0]
+    def at(comparison: Comparison, row: Row) -> Row:
+        own = (comparison.data, comparison.model, row.name)
+        found = [i for i, v in enumerate(values) if (v.data, v.model, v.row) == own]
+        taken.update(found)
+        return replace(row, published=[values[i] for i in found])
 
-    rows = sorted(variants.items(), key=order)
-    return [_row(name, records, baseline) for name, records in rows]
-
-
-def _row(name: str, records: list[Record], baseline: dict[int, float]) -> tuple[str, ...]:
-    top1 = {record["seed"]: record["top1"] for record in records}
-    differences = paired(top1, baseline)
-    return (
-        name,
-        _plus_minus(list(top1.values()), ".2f"),
-        str(len(top1)),
-        _plus_minus(differences, "+.2f") if differences and name != "none" else "",
-        f"{records[0]['params']:,}",
-        f"{records[0]['macs'] / 1e6:,.1f} M",
-        f"{mean_std([record['images_per_second'] for record in records])[0]:,.0f}",
-    )
+    beside = [replace(c, rows=[at(c, row) for row in c.rows]) for c in comparisons]
+    return beside, [value for i, value in enumerate(values) if i not in taken]
 
 
-def _plus_minus(values: Sequence[float], form: str) -> str:
-    mean, deviation = mean_std(values)
-    return f"{mean:{form}}" + (f" ± {deviation:.2f}" if deviation is not None else "")
+def remarks(comparison: Comparison, seeds: Sequence[int] | None = None) -> list[str]:
+    """What a reader must know of the seeds: which are missing, and what that means for pairs."""
+    baseline = comparison.row(comparison.baseline)
+    if not any(row.n for row in comparison.rows):
+        return ["no finished run yet"]
+    said = []
+    if baseline is None or not baseline.n:
+        said.append(f"no finished run of {comparison.baseline}, so nothing to compare with")
+    wanted = seeds if seeds is not None else _common(comparison)
+    for row in comparison.rows:
+        if missing := sorted(set(wanted) - set(row.seeds)):
+            have = f"only seeds {_list(row.seeds)}" if row.n else "no finished run"
+            said.append(f"{row.name}: {have}; missing {_list(missing)}")
+    return said
+
+
+def _common(comparison: Comparison) -> list[int]:
+    return sorted({seed for row in comparison.rows for seed in row.seeds})
+
+
+def _list(seeds: Sequence[int]) -> str:
+    return ", ".join(map(str, seeds))
+
+
+def _ordered(comparison: Comparison) -> list[Row]:
+    """Rows with their differences: the baseline, then by the mean, then those without a run."""
+    baseline = comparison.row(comparison.baseline)
+    base = baseline.by_seed("top1") if baseline else {}
+
+    def differing(row: Row) -> Row:
+        pairs = paired(row.by_seed("top1"), base) if row.name != comparison.baseline else []
+        return replace(row, difference=difference(pairs) if pairs else None)
+
+    def order(row: Row) -> tuple[bool, float]:
+        return row.name != comparison.baseline, -row.spread("top1")[0] if row.n else float("inf")
+
+    return sorted(map(differing, comparison.rows), key=order)

@@ -7,7 +7,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +73,9 @@ def forced(argument: str) -> str:
     return f"{name}={value}" if name in GROUPS else f"++{name}={value}"
 
 
-def plain(config_name: str) -> DictConfig:
+def plain(config_name: str, choices: Mapping[str, str | None] | None = None) -> DictConfig:
     """The same choices with nothing else said: what a run is compared with, and its keys."""
-    choices = HydraConfig.get().runtime.choices
+    choices = choices or HydraConfig.get().runtime.choices
     said = [f"{group}={choices[group]}" for group in GROUPS if choices.get(group)]
     return hydra.compose(config_name, [c for c in said if not c.startswith("experiment=")])
 

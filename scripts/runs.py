@@ -17,13 +17,16 @@ IN_MODEL = ("attn", "sites", "fusion", "conv", "norm", "stages", "slots")
 LONGEST = 120  # characters of a folder name; file systems stop at 255 bytes
 
 
-def run_directory(cfg: DictConfig) -> RunDir:
-    """`out/data/model/attn/recipe[/what else was changed]/seed<k>` and what belongs there."""
+def run_directory(cfg: DictConfig, choices: Mapping[str, str | None] | None = None) -> RunDir:
+    """`out/data/model/attn/recipe[/what else was changed]/seed<k>` and what belongs there.
+
+    `choices` are those of the groups, where `cfg` is not the one this process was started with.
+    """
+    choices = choices or HydraConfig.get().runtime.choices
     if not isinstance(cfg.seed, int) or cfg.seed < 0:
         raise Refused(f"seed={cfg.seed}: expected a whole number, 0 or more")
-    choices = HydraConfig.get().runtime.choices
     labels = {group: choices[group] for group in ("data", "model", "attn", "recipe")}
-    other = changes(cfg, plain("train"))
+    other = changes(cfg, plain("train", choices))
     path = Path(str(cfg.out), *labels.values(), *_short(other), f"seed{cfg.seed}")
     labels |= {"other": other, "seed": cfg.seed}
     resolved = OmegaConf.to_container(cfg, resolve=True)

@@ -1,29 +1,123 @@
-"""Compare finished runs: `python scripts/table.py [runs=DIR]`."""
+"""Compare runs: `python scripts/table.py table=NAME [run=true]`, or `runs=DIR`."""
 
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from engine.errors import Refused
-from report.collect import collect, unfinished
-from report.table import HEADER, comparisons, render
-from scripts.door import door
+from engine.errors import Refused, refusing
+from report.collect import collect
+from report.files import write
+from report.latex import latex
+from report.published import published
+from report.table import Comparison, Row, Table, judged, of_records, remarks, with_published
+from report.text import markdown
+from scripts.door import CONF, door
+from scripts.measure import Costs, costs
+from scripts.plan import Overrides, Section, of_runs, overrides, sections
+from scripts.sweep import lacking, listing, record, train
+
+OWN = {*OmegaConf.load(CONF / "table.yaml"), "table"} - {"hydra"}  # the rest is for the runs
 
 
-def main(cfg: DictConfig) -> None:
-    """Print one table for each network and recipe, and what is missing from them."""
-    root = Path(cfg.runs)
-    records = collect(root)
-    if not records:
-        raise Refused(f"runs={root}: no finished run below it (a result.json says it is finished)")
-    for title, rows in comparisons(records).items():
-        print(f"\n{title}: test top-1 after the last epoch, mean ± std over n seeds\n")
-        print(render(HEADER, rows))
-    print("\nvs none: mean ± std of the differences at equal seeds. MACs: convolutions and matrix")
-    print("products for one image. images/s: training, as it ran; other work on the machine shows.")
-    for folder in unfinished(root):
-        print(f"unfinished, left out: {folder}")
+def split(arguments: Sequence[str]) -> tuple[list[str], Overrides]:
+    """The command line: what is for this script and Hydra, and what is for train.py."""
+    own, of_runs = [], []
+    for argument in arguments:
+        mine = argument.startswith("-") or argument.lstrip("+").partition("=")[0] in OWN
+        (own if mine else of_runs).append(argument)
+    return own, overrides(of_runs)
+
+
+def main(command: str, said: Overrides, cfg: DictConfig) -> None:
+    """Train what is missing if asked to; print the table and write its files."""
+    missing = 0
+    if "table" in cfg:
+        table, folder, missing = planned(cfg, said)
+    elif said:
+        raise Refused(f"{next(iter(said))}: this is for the runs of a table; say which: table=NAME")
+    else:
+        table, folder = found(Path(cfg.runs)), Path(cfg.to, Path(cfg.runs).name)
+    print(latex(table) if cfg.latex else markdown(table))
+    if any(row.n for comparison in table.comparisons for row in comparison.rows):
+        with refusing("to"):
+            first, *others = write(table, folder, command)
+        print(f"look at it: {first}\nalso there: {', '.join(path.name for path in others)}")
+    if cfg.run and missing:
+        sys.exit(f"table.py: {missing} of the runs did not finish; the same command tries again")
+
+
+def found(root: Path) -> Table:
+    """Every finished run below `root`."""
+    runs = collect(root)
+    if not runs.records:
+        left = "".join(f"; {path}: {why}" for path, why in list(runs.left_out.items())[:3])
+        raise Refused(f"runs={root}: no finished run below it{left}")
+    comparisons = judged(of_records(runs.records))
+    said = [f"{c.title}: {remark}" for c in comparisons for remark in remarks(c)]
+    return Table(f"Runs below {root}", comparisons, said + _left_out(runs.left_out))
+
+
+def planned(cfg: DictConfig, said: Overrides) -> tuple[Table, Path, int]:
+    """The table that `cfg` names, its runs trained if it says so; its folder; runs still missing."""
+    if "seed" in said:
+        raise Refused(f"seed={said['seed']}: a table has several; say seeds=[{said['seed']}]")
+    conf = OmegaConf.to_container(cfg.table)
+    seeds = _seeds(conf["seeds"] if cfg.seeds is None else cfg.seeds)
+    plan = sections(conf, said | {"out": str(cfg.runs)}, seeds)
+    if missing := lacking(plan):
+        print(listing(plan, missing, collect(Path(cfg.runs)).records))
+        print("" if cfg.run else "add run=true to train them\n", flush=True)
+        if cfg.run:
+            train(missing)
+    name = HydraConfig.get().runtime.choices["table"]
+    folder = Path(cfg.to, name, *filter(None, [of_runs(said)]))
+    measure = cfg.cost or (cfg.cost is None and cfg.run)
+    cost = costs(plan, conf["baseline"], folder / "cost.json", measure)
+    return _table(conf, plan, cost, seeds), folder, len(lacking(plan))
+
+
+def _table(
+    conf: Mapping[str, Any], plan: Sequence[Section], cost: Costs, seeds: Sequence[int]
+) -> Table:
+    comparisons, left_out = [], {}
+    for section in plan:
+        rows = []
+        for name, runs in section.rows.items():
+            read = {run.folder.path: record(run) for run in runs}
+            left_out |= {path: why for path, (of, why) in read.items() if not of and path.exists()}
+            measured = cost.get(section.title, {}).get(name)
+            rows.append(Row(name, [of for of, _ in read.values() if of], cost=measured))
+        own = (section.title, section.data, section.model, rows, conf["baseline"])
+        comparisons.append(Comparison(*own))
+    with refusing("table"):
+        values = published(conf["published"])
+    comparisons, others = with_published(judged(comparisons), values)
+    said = [f"{c.title}: {remark}" for c in comparisons for remark in remarks(c, seeds)]
+    notes = [*conf.get("remarks", []), *said, *_left_out(left_out)]
+    return Table(conf["title"], comparisons, notes, others)
+
+
+def _seeds(said: int | ListConfig) -> list[int]:
+    seeds = list(range(said)) if isinstance(said, int) else list(said)
+    if not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
+        raise Refused(f"seeds={said}: expected how many, or which: seeds=3 or seeds=[0,2,5]")
+    return seeds
+
+
+def _left_out(folders: Mapping[Path, str]) -> list[str]:
+    return [f"left out: {folder}: {why}" for folder, why in folders.items()]
 
 
 if __name__ == "__main__":
-    door(main, "table")
+    command = shlex.join(["python", "scripts/table.py", *sys.argv[1:]])
+    try:
+        sys.argv[1:], said = split(sys.argv[1:])
+    except Refused as refusal:
+        sys.exit(f"table.py: {refusal}")
+    door(partial(main, command, said), "table")

@@ -1,56 +1,73 @@
-import json
+import pytest
 
-from report.collect import collect, unfinished
-from report.table import HEADER, comparisons, render
+from report.published import Published
+from report.table import Comparison, Row, judged, of_records, remarks, with_published
 
-
-def record(attn, seed, top1, **changes):
-    return {
-        "data": "digits", "model": "resnet20", "recipe": "digits", "other": "", "epochs": 5,
-        "attn": attn, "seed": seed, "top1": top1, "params": 1000, "macs": 2_500_000,
-        "images_per_second": 100.0,
-    } | changes  # fmt: skip
+PRINTED = Published(
+    source="Somebody (2020), Table 1", url="https://example.org", protocol="best epoch",
+    evidence="seen", data="digits", note="", model="resnet20", row="se", top1=95.5,
+)  # fmt: skip
 
 
-RECORDS = [
-    record("se", 0, 92.0), record("none", 0, 90.0), record("none", 1, 91.0), record("se", 1, 94.0),
-    record("nam", 1, 95.0), record("se", 0, 80.0, other="attn.reduction=4"),
-]  # fmt: skip
+def test_the_baseline_comes_first_and_then_the_best(compared):
+    (comparison,) = compared
+    assert comparison.title == "digits, resnet20, recipe digits"
+    assert [row.name for row in comparison.rows] == ["none", "se", "nam"]
 
 
-def test_a_table_has_the_baseline_first_and_then_the_best():
-    (title, rows), *others = comparisons(RECORDS).items()
-    assert title == "digits, resnet20, recipe digits"
-    assert others == []
-    assert rows == [
-        ("none", "90.50 ± 0.71", "2", "", "1,000", "2.5 M", "100"),
-        ("nam", "95.00", "1", "+4.00", "1,000", "2.5 M", "100"),
-        ("se", "93.00 ± 1.41", "2", "+2.50 ± 0.71", "1,000", "2.5 M", "100"),
-        ("se attn.reduction=4", "80.00", "1", "-10.00", "1,000", "2.5 M", "100"),
-    ]
+def test_differences_are_paired_and_judged_together(compared):
+    none, se, nam = compared[0].rows
+    assert (none.difference, none.verdict) == (None, "")
+    assert se.difference.mean == pytest.approx(2.0)
+    assert se.p == pytest.approx(2 * se.difference.p)  # the smaller of two
+    assert (se.verdict, nam.verdict) == ("gain", "not resolved")
+    assert se.tests == nam.tests == 2
 
 
-def test_networks_recipes_and_lengths_are_not_mixed():
-    other = [
-        record("nam", 0, 1.0, model="resnet56"),
-        record("nam", 0, 1.0, other="recipe.epochs=6"),
-    ]
-    assert len(comparisons(RECORDS + other)) == 3
+def test_the_best_epoch_is_set_apart(compared):
+    se = compared[0].row("se")
+    assert se.spread("top1")[0] == pytest.approx(93.0)
+    assert se.selection == pytest.approx(0.25)
 
 
-def test_markdown_is_aligned():
-    lines = render(HEADER, comparisons(RECORDS).popitem()[1]).splitlines()
-    assert len({len(line) for line in lines}) == 1
-    assert set(lines[1]) == {"|", "-", " "}
+def test_options_of_the_attention_are_rows_and_all_else_is_another_comparison(new_record):
+    records = [
+        new_record(), new_record("se"), new_record("se", other="attn.reduction=4"),
+        new_record("se", model="resnet56"), new_record("se", other="recipe.epochs=6"),
+    ]  # fmt: skip
+    comparisons = of_records(records)
+    assert [[row.name for row in c.rows] for c in comparisons] == [
+        ["none", "se", "se attn.reduction=4"], ["se"], ["se"],
+    ]  # fmt: skip
+    assert comparisons[2].title == "digits, resnet20, recipe digits, recipe.epochs=6"
 
 
-def test_finished_runs_are_collected_and_begun_ones_named(tmp_path):
-    for name, files in {
-        "a/seed0": ["result.json", "config.yaml"],
-        "a/seed1": ["config.yaml"],
-    }.items():
-        (tmp_path / name).mkdir(parents=True)
-        for file in files:
-            (tmp_path / name / file).write_text(json.dumps({"name": name}))
-    assert collect(tmp_path) == [{"name": "a/seed0"}]
-    assert unfinished(tmp_path) == [tmp_path / "a/seed1"]
+def test_missing_and_unequal_seeds_are_said(new_record):
+    records = [new_record(), new_record(seed=1), new_record("se", 1), new_record("nam", 7, 80.0)]
+    (comparison,) = judged(of_records(records))
+    assert comparison.row("se").difference.n == 1
+    assert comparison.row("nam").difference is None
+    assert remarks(comparison, seeds=[0, 1]) == [
+        "se: only seeds 1; missing 0", "nam: only seeds 7; missing 0, 1",
+    ]  # fmt: skip
+    assert "se: only seeds 1; missing 0, 7" in remarks(comparison)
+
+
+def test_without_a_baseline_nothing_is_compared_and_that_is_said(new_record):
+    (comparison,) = judged(of_records([new_record("se")]))
+    assert comparison.rows[0].difference is None
+    assert remarks(comparison) == ["no finished run of none, so nothing to compare with"]
+
+
+def test_published_values_stand_at_their_rows_and_nowhere_else(compared):
+    other = Published(**vars(PRINTED) | {"model": "resnet50"})
+    (comparison,), rest = with_published(compared, [PRINTED, other])
+    assert comparison.row("se").published == [PRINTED]
+    assert comparison.row("nam").published == []
+    assert rest == [other]
+
+
+def test_a_planned_row_without_runs_is_kept():
+    (comparison,) = judged([Comparison("title", "digits", "resnet20", [Row("none"), Row("se")])])
+    assert [row.n for row in comparison.rows] == [0, 0]
+    assert remarks(comparison, [0]) == ["no finished run yet"]

@@ -1,0 +1,151 @@
+"""Rows -> cells of text, the same in every output format."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from report.published import Published
+from report.table import Comparison, Row, Spread
+
+Cells = list[tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A part of a comparison that fits a page: a heading, the heads of its columns, the cells."""
+
+    heading: str
+    header: tuple[str, ...]
+    rows: Cells
+    notes: Sequence[str] = ()
+
+
+def blocks(comparison: Comparison) -> list[Block]:
+    """Accuracy and verdicts; what it costs; what others printed. Empty ones are left out."""
+    return [b for b in (accuracy(comparison), cost(comparison), beside(comparison)) if b.rows]
+
+
+def accuracy(comparison: Comparison) -> Block:
+    """Top-1 after the last epoch, and the paired difference to the baseline."""
+    vs = f"vs {comparison.baseline} [95 % CI]"
+    header = (
+        "attn", "top-1 %", "n", vs, "p (Holm)", "verdict", "resolvable", "best epoch", "selection",
+    )  # fmt: skip
+    rows = [_accuracy(row) for row in comparison.rows]
+    if not any(row.n for row in comparison.rows):
+        rows = []
+    return Block("Test top-1 after the last epoch, mean ± std over n seeds", header, rows)
+
+
+def cost(comparison: Comparison) -> Block:
+    """Counted, and measured side by side where it was: relative to the baseline."""
+    baseline = comparison.row(comparison.baseline)
+    header = ("attn", "params", "+ %", "MACs", "+ %", "train time", "infer time", "memory")
+    rows = [_cost(row, baseline) for row in comparison.rows if row.n]
+    measured = next((row.cost for row in comparison.rows if row.cost), None)
+    if measured is None:
+        return Block("Cost", header[:5], [row[:5] for row in rows])
+    setting = f"{measured['device']}, batch {measured['batch_size']}, {measured['rounds']} rounds"
+    heading = f"Cost; time and memory relative to {comparison.baseline}, median [range] ({setting})"
+    return Block(heading, header, rows)
+
+
+def beside(comparison: Comparison) -> Block:
+    """Each published value with ours and the gap between them."""
+    header = ("attn", "published %", "ours %", "gap", "as printed", "evidence", "source")
+    values = [(row, value) for row in comparison.rows for value in row.published]
+    sources = list(dict.fromkeys(citation(value) for _, value in values))
+    rows = [_beside(row, value, 1 + sources.index(citation(value))) for row, value in values]
+    notes = [f"[{i}] {source}" for i, source in enumerate(sources, 1)]
+    return Block("Published beside ours, top-1 %", header, rows, notes)
+
+
+def citation(value: Published) -> str:
+    """Who printed it, under which protocol, and where."""
+    parts = [value.source, value.protocol, value.note, value.url]
+    return ". ".join(part.rstrip(".") for part in parts if part)
+
+
+def elsewhere(values: Sequence[Published]) -> Block:
+    """Published values of networks that the table does not run."""
+    header = ("data", "model", "attn", "published %", "as printed", "evidence", "source")
+    sources = list(dict.fromkeys(map(citation, values)))
+    rows = [
+        (v.data, v.model, v.row, f"{v.top1:.2f}", _printed(v), v.evidence,
+         f"[{1 + sources.index(citation(v))}]")
+        for v in values
+    ]  # fmt: skip
+    notes = [f"[{i}] {source}" for i, source in enumerate(sources, 1)]
+    return Block("Published, not run here", header, rows, notes)
+
+
+def plus_minus(spread: Spread | None, form: str = ".2f") -> str:
+    if spread is None:
+        return ""
+    mean, deviation = spread
+    return f"{mean:{form}}" + (f" ± {deviation:.2f}" if deviation is not None else "")
+
+
+def _accuracy(row: Row) -> tuple[str, ...]:
+    if not row.n:
+        return (row.name, "missing", "0", *[""] * 6)
+    found, best = row.difference, row.spread("best_top1")
+    return (
+        row.name,
+        plus_minus(row.spread("top1")),
+        str(row.n),
+        _interval(row),
+        _number(row.p, _p_value),
+        row.verdict,
+        _number(row.resolvable, lambda value: f"±{value:.2f}") if found else "",
+        plus_minus(best),
+        _number(row.selection, "{:+.2f}".format),
+    )
+
+
+def _interval(row: Row) -> str:
+    found = row.difference
+    if found is None:
+        return ""
+    mean = f"{found.mean:+.2f}" + (f" (n={found.n})" if found.n != row.n else "")
+    return mean if found.low is None else f"{mean} [{found.low:+.2f}, {found.high:+.2f}]"
+
+
+def _p_value(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _number(value: float | None, form: Callable[[float], str]) -> str:
+    return "" if value is None else form(value)
+
+
+def _cost(row: Row, baseline: Row | None) -> tuple[str, ...]:
+    own = row.records[0]
+    base = baseline.records[0] if baseline and baseline.n and row is not baseline else None
+    counted = [
+        f"{own['params']:,}",
+        _percent(own["params"], base and base["params"]),
+        f"{own['macs'] / 1e6:,.1f} M",
+        _percent(own["macs"], base and base["macs"]),
+    ]
+    if row.cost is None:
+        return (row.name, *counted, "", "", "")
+    ratios = [row.cost[key] for key in ("train", "infer")]
+    times = [f"{r['ratio']:.2f}× [{r['ratio_min']:.2f}, {r['ratio_max']:.2f}]" for r in ratios]
+    return (row.name, *counted, *times, f"{row.cost['memory_ratio']:.2f}×")
+
+
+def _percent(value: float, base: float | None) -> str:
+    return f"{100 * (value / base - 1):+.2f}" if base else ""
+
+
+def _beside(row: Row, value: Published, source: int) -> tuple[str, ...]:
+    ours = row.spread("top1")
+    gap = f"{ours[0] - value.top1:+.2f}" if ours else ""
+    return (
+        row.name, f"{value.top1:.2f}", plus_minus(ours), gap, _printed(value), value.evidence,
+        f"[{source}]",
+    )  # fmt: skip
+
+
+def _printed(value: Published) -> str:
+    return ", ".join(part for part in (value.params, value.macs) if part)

@@ -1,0 +1,23 @@
+"""All files of a table, written into one folder."""
+
+from pathlib import Path
+
+from report.html import html
+from report.latex import latex
+from report.plots import draw
+from report.table import Table
+from report.text import markdown, spreadsheet
+
+
+def write(table: Table, folder: Path, command: str) -> list[Path]:
+    """index.html, table.md, .csv and .tex, and the plots; the page first in what is returned."""
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "index.html": html(table, command),
+        "table.md": markdown(table),
+        "table.csv": spreadsheet(table),
+        "table.tex": latex(table),
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return [folder / name for name in texts] + draw(table, folder)

@@ -1,0 +1,120 @@
+"""A table as one HTML page that needs nothing else: no script, no file beside it, no network."""
+
+import base64
+import re
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from matplotlib.figure import Figure
+
+from report.columns import Block, accuracy, blocks, elsewhere
+from report.plots import PLOTS, svg
+from report.table import Comparison, Table
+
+STYLE = """
+:root { color-scheme: light; --line: #d8dde3; --soft: #f5f7f9; --gain: #1b7837; --loss: #b2182b }
+* { box-sizing: border-box }
+body { font: 16px/1.5 system-ui, sans-serif; color: #1c2126; margin: 0 auto; max-width: 72rem;
+  padding: 1rem clamp(.8rem, 3vw, 2.5rem) 3rem }
+h1, h2 { overflow-wrap: anywhere }
+h1 { font-size: 1.5rem; line-height: 1.25; margin: .6rem 0 }
+h2 { font-size: 1.15rem; margin: 2.2rem 0 .4rem; padding-top: .6rem;
+  border-top: 2px solid var(--line) }
+h3 { font-size: .95rem; font-weight: 600; color: #56606b; margin: 1.2rem 0 .3rem }
+.scroll { overflow-x: auto; -webkit-overflow-scrolling: touch }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .88rem }
+th, td { padding: .3rem .7rem; text-align: right; white-space: nowrap;
+  border-bottom: 1px solid var(--line) }
+thead th { color: #56606b; font-weight: 600; vertical-align: bottom }
+th:first-child { text-align: left; position: sticky; left: 0; background: #fff }
+tbody tr:hover > * { background: var(--soft) }
+.gain { color: var(--gain); font-weight: 600 } .loss { color: var(--loss); font-weight: 600 }
+.note, .remarks { font-size: .85rem; color: #56606b; overflow-wrap: anywhere }
+.remarks { padding-left: 1.1rem } .note { margin: .3rem 0 }
+figure { margin: 1.2rem 0 } figure img { width: 100%; max-width: 44rem; height: auto }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr));
+  gap: 0 2rem; align-items: start }
+code { font-size: .85rem; background: var(--soft); padding: .1rem .3rem; overflow-wrap: anywhere }
+"""
+READING = (
+    "top-1: test accuracy after the last epoch, never the best one. "
+    "vs: mean of the differences at equal seeds, with its 95 % t interval. "
+    "p: paired t test, adjusted by Holm over all rows of this page. "
+    "Verdict: gain or loss where that p is at most 0.05, which a page of rows without any effect "
+    "shows in at most one of twenty cases. Resolvable: the smallest difference that could have "
+    "counted at this n and spread. Selection: the points that reporting each run's best epoch on "
+    "the test set would add. MACs: convolutions and matrix products for one image."
+)
+
+
+def html(table: Table, command: str) -> str:
+    """The whole page; `command` is the line that makes it again."""
+    body = [f"<h1>{escape(table.title)}</h1>", _lead(table)]
+    body += [part for comparison in table.comparisons for part in _comparison(comparison)]
+    if table.only_published:
+        body += ["<h2>Elsewhere</h2>", *_block(elsewhere(table.only_published))]
+    if table.remarks:
+        items = "".join(f"<li>{_linked(remark)}</li>" for remark in table.remarks)
+        body.append(f'<h2>Remarks</h2><ul class="remarks">{items}</ul>')
+    body.append(f'<h2>How to read it</h2><p class="note">{escape(READING)}</p>')
+    body.append(f'<p class="note">Made by <code>{escape(command)}</code></p>')
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(table.title)}</title><style>{STYLE}</style></head>\n"
+        f"<body>{''.join(body)}</body></html>\n"
+    )
+
+
+def _lead(table: Table) -> str:
+    """What was found, in a sentence."""
+    rows = [row for c in table.comparisons for row in c.rows if row.difference]
+    if not rows:
+        return "<p>Nothing to compare yet.</p>"
+    named = {
+        word: [row.name for row in rows if row.verdict == word]
+        for word in ("gain", "loss", "not resolved")
+    }
+    said = "; ".join(f"{word}: {', '.join(names)}" for word, names in named.items() if names)
+    return f"<p><strong>{escape(said)}.</strong></p>"
+
+
+def _comparison(comparison: Comparison) -> Iterable[str]:
+    yield f"<h2>{escape(comparison.title)}</h2>"
+    first, *others = blocks(comparison) or [accuracy(comparison)]
+    yield from _block(first)
+    figures = [_figure(name, plot([comparison])) for name, plot, fits in PLOTS if fits(comparison)]
+    if figures:
+        yield f'<div class="plots">{"".join(figures)}</div>'
+    for block in others:
+        yield from _block(block)
+
+
+def _block(block: Block) -> Iterable[str]:
+    yield f"<h3>{escape(block.heading)}</h3>"
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in block.header)
+    rows = "".join(f"<tr>{_cells(row)}</tr>" for row in block.rows)
+    yield (
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+    yield from (f'<p class="note">{_linked(note)}</p>' for note in block.notes)
+
+
+def _cells(row: Sequence[str]) -> str:
+    first, *rest = row
+    cells = [f"<th>{escape(first)}</th>"]
+    for cell in rest:
+        kind = f' class="{cell}"' if cell in ("gain", "loss") else ""
+        cells.append(f"<td{kind}>{escape(cell)}</td>")
+    return "".join(cells)
+
+
+def _linked(text: str) -> str:
+    return re.sub(r"(https://[^\s<]+[^\s<.,)])", r'<a href="\1">\1</a>', escape(text))
+
+
+def _figure(name: str, drawn: Figure) -> str:
+    """The picture as an image, so that the names inside it meet no others."""
+    data = base64.b64encode(svg(drawn).encode()).decode()
+    return f'<figure><img alt="{name}" src="data:image/svg+xml;base64,{data}"></figure>'

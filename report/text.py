@@ -1,0 +1,71 @@
+"""A table as Markdown, which also reads well on a terminal, and as CSV."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+
+from report.columns import Block, blocks, elsewhere
+from report.table import Comparison, Row, Table
+
+CSV_HEADER = (
+    "comparison", "data", "model", "attn", "n", "seeds", "top1_mean", "top1_std", "difference",
+    "difference_std", "ci_low", "ci_high", "p", "p_holm", "verdict", "resolvable", "best_top1_mean",
+    "selection", "top5_mean", "params", "macs", "elements", "train_ratio", "infer_ratio",
+    "memory_ratio", "train_images_per_second", "infer_images_per_second",
+)  # fmt: skip
+
+
+def markdown(table: Table) -> str:
+    """The whole table: each comparison in its parts, and what is to be said below."""
+    parts = [f"# {table.title}"]
+    for comparison in table.comparisons:
+        parts.append(f"## {comparison.title}")
+        parts += [_block(block) for block in blocks(comparison)]
+    if table.only_published:
+        parts.append(_block(elsewhere(table.only_published)))
+    if table.remarks:
+        parts.append("\n".join(f"- {remark}" for remark in table.remarks))
+    return "\n\n".join(parts) + "\n"
+
+
+def render(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """One Markdown table, its columns aligned."""
+    lines = [[cell.replace("|", "\\|") for cell in line] for line in (header, *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        "| " + " | ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)) + " |"
+        for line in lines
+    )
+
+
+def spreadsheet(table: Table) -> str:
+    """CSV: one line for each row, numbers in full."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(CSV_HEADER)
+    for comparison in table.comparisons:
+        writer.writerows(_numbers(comparison, row) for row in comparison.rows)
+    return out.getvalue()
+
+
+def _block(block: Block) -> str:
+    notes = "".join(f"\n\n{note}" for note in block.notes)
+    return f"{block.heading}:\n\n{render(block.header, block.rows)}{notes}"
+
+
+def _numbers(comparison: Comparison, row: Row) -> Iterator[object]:
+    top1, best, top5 = (row.spread(key) or (None, None) for key in ("top1", "best_top1", "top5"))
+    yield from (comparison.title, comparison.data, comparison.model, row.name, row.n)
+    yield " ".join(map(str, row.seeds))
+    yield from top1
+    found = row.difference
+    for key in ("mean", "std", "low", "high", "p"):
+        yield getattr(found, key) if found else None
+    yield from (row.p, row.verdict, row.resolvable, best[0], row.selection, top5[0])
+    yield from (row.records[0][key] if row.n else None for key in ("params", "macs", "elements"))
+    yield from (row.cost[key]["ratio"] if row.cost else None for key in ("train", "infer"))
+    yield row.cost["memory_ratio"] if row.cost else None
+    yield from (
+        row.cost[key]["images_per_second"] if row.cost else None for key in ("train", "infer")
+    )

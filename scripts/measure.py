@@ -1,0 +1,54 @@
+"""What the rows of a table cost, measured side by side once and kept beside the table."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import hydra
+
+from engine.rundir import read_json, write_json
+from scripts.door import build, forced
+from scripts.plan import Planned, Section
+from scripts.sweep import record
+
+SECONDS = 4.0  # for each row, of training and of inference together
+Costs = dict[str, dict[str, dict[str, Any]]]  # comparison -> row -> what engine.benchmark says
+
+
+def costs(sections: Sequence[Section], baseline: str, kept: Path, measure: bool) -> Costs:
+    """The costs kept in the file `kept`; those of rows that have runs are added if `measure`."""
+    found: Costs = read_json(kept) or {}
+    for section in sections:
+        rows = {name: runs[0] for name, runs in section.rows.items() if any(map(_finished, runs))}
+        known = found.get(section.title, {})
+        if measure and baseline in rows and not known.keys() >= rows.keys():
+            found[section.title] = _measured(rows, baseline)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_json(kept, found)
+    return found
+
+
+def _finished(run: Planned) -> bool:
+    return record(run)[0] is not None
+
+
+def _measured(rows: Mapping[str, Planned], baseline: str) -> dict[str, dict[str, Any]]:
+    from engine.benchmark import compare  # torch, which a table of finished runs does without
+
+    contestants = {name: _contestant(run) for name, run in rows.items()}
+    return {k: asdict(v) for k, v in compare(contestants, baseline, SECONDS).items()}
+
+
+def _contestant(planned: Planned) -> Any:
+    import torch
+
+    from engine.benchmark import Contestant
+    from engine.run import Run, prepare_device
+
+    words = [forced(f"{key}={value}") for key, value in planned.overrides.items()]
+    cfg = hydra.compose("train", words)
+    torch.manual_seed(0)
+    device = prepare_device(cfg.device)
+    run = Run(build(cfg.model), build(cfg.recipe), 0, device, cfg.precision)
+    return Contestant.of(run, cfg.data.image_size, cfg.data.num_classes)

@@ -1,0 +1,103 @@
+"""The runs that a table still lacks: which, for how long, and training them."""
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from report.collect import Record, epochs_done, read
+from scripts.plan import Planned, Section
+
+TRAIN = Path(__file__).parent.parent / "train.py"
+UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+
+
+def record(run: Planned) -> tuple[Record | None, str]:
+    """What a planned run measured; or None and why there is nothing that can be used."""
+    found, reason = read(run.folder.path)
+    if found and found["config"] != run.folder.fingerprint:
+        return None, "it holds a run of another configuration"
+    return found, reason
+
+
+def lacking(plan: Sequence[Section]) -> list[Planned]:
+    """The planned runs that have no record yet."""
+    every = (run for section in plan for runs in section.rows.values() for run in runs)
+    return [run for run in every if record(run)[0] is None]
+
+
+def listing(plan: Sequence[Section], missing: Sequence[Planned], records: list[Record]) -> str:
+    """What is missing row by row, with the time it will take by what finished runs took."""
+    total = sum(len(runs) for section in plan for runs in section.rows.values())
+    times = {run.folder.path: seconds(run, records) for run in missing}
+    lines = [f"missing: {len(missing)} of {total} runs, {_sum(times.values())}"]
+    for section in plan:
+        for name, runs in section.rows.items():
+            of_row = [run for run in runs if run.folder.path in times]
+            if of_row:
+                seeds = ", ".join(map(_seed, of_row))
+                lines.append(f"  {section.model} {name}: seeds {seeds}")
+    return "\n".join(lines)
+
+
+def seconds(run: Planned, records: Iterable[Record]) -> float | None:
+    """How long a run will take, by the finished ones most like it; None where there are none.
+
+    Like it: of the same network and data, at best under the same recipe with the same attention.
+    """
+    labels, done = run.folder.labels, epochs_done(run.folder.path)
+    alike: dict[int, list[float]] = {}
+    for one in records:
+        if all(one[key] == labels[key] for key in ("data", "model")):
+            score = sum(one[key] == labels[key] for key in ("recipe", "attn", "other"))
+            alike.setdefault(score, []).append(one["train_seconds"] / one["epochs"])
+    if not alike:
+        return None
+    nearest = alike[max(alike)]
+    return sum(nearest) / len(nearest) * max(0, run.epochs - done)
+
+
+def train(missing: Sequence[Planned]) -> None:
+    """Sweep over these runs; what cannot run is reported there and does not stop the others."""
+    for words in sweeps(missing):
+        print(shlex.join(["python", "train.py", "-m", *words]), flush=True)
+        code = subprocess.run([sys.executable, str(TRAIN), "-m", *words]).returncode
+        if code < 0 or code > 128:  # by a signal: whoever sent it wants this to stop as well
+            print("stopped; the same command goes on from here", file=sys.stderr)
+            raise SystemExit(128 - code if code < 0 else code)
+
+
+def sweeps(missing: Iterable[Planned]) -> Iterator[list[str]]:
+    """The fewest sweeps that hold these runs, each as what `train.py -m` is told.
+
+    Runs that differ in nothing but attention and seed go into one; the attention varies fastest,
+    so that a table fills seed by seed.
+    """
+    together: dict[tuple[str, ...], list[Planned]] = {}
+    for run in missing:
+        shared = (f"{key}={value}" for key, value in run.overrides.items() if key != "attn")
+        together.setdefault(tuple(shared), []).append(run)
+    for shared, runs in together.items():
+        seeds = ",".join(map(str, sorted({run.seed for run in runs})))
+        attns = ",".join(dict.fromkeys(run.overrides["attn"] for run in runs))
+        yield [*shared, f"seed={seeds}", f"attn={attns}"]
+
+
+def duration(seconds: float) -> str:
+    """In the largest unit that there is one and a half of: 80 s, 2 min, 1.8 h."""
+    name, unit = next(((n, u) for n, u in UNITS if seconds >= 1.5 * u), UNITS[-1])
+    digits = 1 if unit > 60 and seconds < 10 * unit else 0
+    return f"{seconds / unit:.{digits}f} {name}"
+
+
+def _sum(times: Iterable[float | None]) -> str:
+    known = list(times)
+    if None in known:
+        return "time unknown until one like them has finished"
+    return f"about {duration(sum(known))}"
+
+
+def _seed(run: Planned) -> str:
+    done = epochs_done(run.folder.path)
+    return f"{run.seed} (at epoch {done} of {run.epochs})" if done else str(run.seed)

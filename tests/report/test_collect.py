@@ -1,0 +1,32 @@
+from report.collect import collect, epochs_done
+
+
+def test_finished_runs_are_collected_with_their_directory(new_run, new_record, tmp_path):
+    folder = new_run("a/seed0", new_record())
+    (found,) = collect(tmp_path).records
+    assert found == new_record() | {"path": folder}
+
+
+def test_what_cannot_be_compared_is_named_with_its_reason(new_run, new_record, tmp_path):
+    new_run("a/seed0", new_record())
+    reasons = {
+        "unfinished": ("unfinished, 2 epochs done", None),
+        "half": ("cannot be read", '{"model": "resnet20", "top'),
+        "foreign": ("not one of this program", {"accuracy": 0.9}),
+        "list": ("not one of this program", [1, 2]),
+        "older": ("lacks elements: another version wrote it", new_record(seed=2)),
+        "metric": ("lacks top1", new_record(seed=3) | {"top1": "77 %"}),
+        "twice": ("the same run as", new_record()),
+        "other": ("of another configuration", new_record() | {"config": "x"}),
+    }
+    del reasons["older"][1]["elements"]
+    folders = {new_run(f"b/{name}", result): why for name, (why, result) in reasons.items()}
+    found = collect(tmp_path)
+    assert len(found.records) == 1
+    assert set(found.left_out) == set(folders)
+    for folder, why in folders.items():
+        assert why in found.left_out[folder]
+
+
+def test_a_log_that_is_not_there_has_no_epochs(tmp_path):
+    assert epochs_done(tmp_path) == 0

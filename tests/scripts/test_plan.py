@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import pytest
+from hydra import initialize_config_dir
+from omegaconf import OmegaConf
+
+from engine.errors import Refused
+from scripts.door import UnknownName, count_classes
+from scripts.plan import of_runs, overrides, sections
+from scripts.sweep import duration, lacking, listing, seconds, sweeps
+
+CONF = Path(__file__).parents[2] / "conf"
+TABLE = {
+    "settings": {"data": "digits", "model": ["resnet20", "resnet32"], "recipe": "digits"},
+    "rows": {"none": "attn=none", "se4": "attn=se attn.reduction=4", "nam": "attn=nam"},
+}
+
+
+@pytest.fixture(autouse=True)
+def _hydra(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    OmegaConf.register_new_resolver("classes", count_classes, replace=True)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def test_a_setting_with_several_values_makes_a_comparison_for_each():
+    plan = sections(TABLE, {}, [0, 1])
+    assert [section.title for section in plan] == [
+        "digits, resnet20, recipe digits", "digits, resnet32, recipe digits",
+    ]  # fmt: skip
+    assert list(plan[0].rows) == ["none", "se4", "nam"]
+    paths = [str(run.folder.path) for run in plan[1].rows["se4"]]
+    assert paths == [f"runs/digits/resnet32/se/digits/attn.reduction=4/seed{i}" for i in (0, 1)]
+
+
+def test_the_command_line_changes_every_run():
+    (section,) = sections(TABLE, {"model": "resnet56", "recipe.epochs": "2", "out": "here"}, [5])
+    assert section.title == "digits, resnet56, recipe digits, recipe.epochs=2"
+    assert section.model == "resnet56"
+    (run,) = section.rows["none"]
+    assert str(run.folder.path) == "here/digits/resnet56/none/digits/recipe.epochs=2/seed5"
+    assert (run.epochs, run.seed) == (2, 5)
+
+
+def test_rows_are_chosen_by_their_names_or_made_of_an_attention():
+    (section,) = sections(TABLE, {"model": "resnet20", "attn": "none,se4,eca"}, [0])
+    assert [runs[0].overrides["attn"] for runs in section.rows.values()] == ["none", "se", "eca"]
+
+
+def test_a_misspelt_name_is_refused_with_the_nearest():
+    with pytest.raises(UnknownName, match=r"did you mean recipe\.epochs\?"):
+        sections(TABLE, {"recipe.epoch": "2"}, [0])
+    with pytest.raises(Refused, match="write run=VALUE"):
+        overrides(["run"])
+
+
+def test_a_run_goes_by_the_same_name_as_when_train_py_makes_it():
+    (section,) = sections(TABLE, {"model": "resnet20"}, [3])
+    for runs in section.rows.values():
+        assert runs[0].folder.config["seed"] == runs[0].folder.labels["seed"] == 3
+        assert "hydra" not in runs[0].folder.config
+
+
+def test_what_is_of_the_machine_is_in_no_name():
+    said = {"recipe.epochs": "2", "data.root": "/data", "out": "x", "hydra/launcher": "joblib"}
+    assert of_runs(said) == "recipe.epochs=2"
+
+
+def test_the_missing_runs_make_as_few_sweeps_as_can_be():
+    missing = lacking(sections(TABLE, {"model": "resnet20"}, [0, 1]))
+    assert len(missing) == 6
+    plain, with_option = sweeps(missing)
+    assert plain[-2:] == ["seed=0,1", "attn=none,nam"]
+    assert with_option[-3:] == ["attn.reduction=4", "seed=0,1", "attn=se"]
+
+
+def test_the_time_to_come_is_that_of_the_most_similar_finished_runs():
+    (section,) = sections(TABLE, {"model": "resnet20", "recipe.epochs": "4"}, [0])
+    run = section.rows["nam"][0]
+    alike = {"data": "digits", "model": "resnet20", "recipe": "digits", "other": "", "epochs": 2}
+    none = alike | {"attn": "none", "train_seconds": 20.0}
+    nam = alike | {"attn": "nam", "train_seconds": 30.0}
+    assert seconds(run, []) is None
+    assert seconds(run, [nam | {"model": "resnet56"}]) is None
+    assert seconds(run, [none]) == 40
+    assert seconds(run, [none, nam]) == 60
+    run.folder.path.mkdir(parents=True)
+    (run.folder.path / "metrics.jsonl").write_text("{}\n")
+    assert seconds(run, [nam]) == 45
+    text = listing([section], lacking([section]), [nam])
+    assert "missing: 3 of 3 runs, about 3 min" in text
+    assert "nam: seeds 0 (at epoch 1 of 4)" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(7, "7 s"), (89, "89 s"), (600, "10 min"), (7200, "2.0 h"), (1e6, "12 d")]
+)
+def test_durations_read_well(value, words):
+    assert duration(value) == words
