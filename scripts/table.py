@@ -64,7 +64,7 @@ def found(root: Path) -> Table:
 
 
 def planned(cfg: DictConfig, said: Overrides) -> tuple[Table, Path, int]:
-    """The table that `cfg` names, its runs trained if it says so; its folder; runs still missing."""
+    """The table that `cfg` names, its runs trained if asked for; its folder; how many lack."""
     if "seed" in said:
         raise Refused(f"seed={said['seed']}: a table has several; say seeds=[{said['seed']}]")
     conf = OmegaConf.to_container(cfg.table)
