@@ -52,8 +52,11 @@ def draw(path: Path, images: Pictured, runs: Sequence[Seen], heading: str) -> No
         for axis, run in zip(axes[row, 1:], runs, strict=True):
             _overlay(axis, images, run, row)
     for axis, title in zip(axes[0], ("true class", *[run.name for run in runs]), strict=True):
-        axis.set_title("\n".join(textwrap.wrap(title, 22)), fontsize=8, parse_math=False)
-    scale = figure.colorbar(ScalarMappable(cmap=COLORS), ax=axes, aspect=25 * rows, ticks=[0, 1])
+        lines = textwrap.wrap(title.replace(",", ", "), 24)
+        axis.set_title("\n".join(lines), fontsize=8, parse_math=False)
+    scale = figure.colorbar(
+        ScalarMappable(cmap=COLORS), ax=axes, ticks=[0, 1], aspect=25 * rows, pad=0.06 / columns
+    )
     scale.set_label("share of the map's maximum", fontsize=8, labelpad=-4)
     scale.ax.tick_params(labelsize=8, length=0)
     figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.08)
