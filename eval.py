@@ -1,30 +1,24 @@
 """Measure a run again: `python eval.py run=DIR [split=test] [per_class=true] [json=true]`."""
 
 import json
-from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
-from engine.errors import Refused, refusing
-from scripts.door import build, check_names, door
+from engine.errors import refusing
+from scripts.door import door
+from scripts.stored import stored_config, stored_run, stored_source
 
 
 def measure(cfg: DictConfig) -> dict[str, object]:
     """Loss, top1 and top5 (%) of the run in `cfg.run` on one split, and by class if asked for."""
-    run_cfg = stored_config(cfg)
+    run_cfg = stored_config(cfg.run, cfg.root)
     from engine.loop import accuracy_by_class, predict, summary
-    from engine.run import Run, prepare_device
+    from engine.run import prepare_device
 
-    source = build(run_cfg.data)
-    if cfg.split not in source.splits:
-        raise Refused(f"split={cfg.split}: this run has {', '.join(source.splits)}")
-    device = prepare_device(cfg.device)
-    run = Run(build(run_cfg.model), build(run_cfg.recipe), run_cfg.seed, device, run_cfg.precision)
+    source = stored_source(run_cfg, cfg.split)
+    run = stored_run(cfg.run, run_cfg, prepare_device(cfg.device))
     with refusing("data"):
-        images = source.load(cfg.split).to(device)
-    with refusing("run"):
-        if not run.resume(Path(cfg.run)):
-            raise FileNotFoundError(f"{cfg.run} holds no checkpoint that can be used")
+        images = source.load(cfg.split).to(run.device)
     losses, hit = predict(run, images, source.normalize)
     measured = {"run": cfg.run, "split": cfg.split, "epoch": run.epoch, "images": len(images)}
     measured |= summary(losses, hit)
@@ -32,19 +26,6 @@ def measure(cfg: DictConfig) -> dict[str, object]:
         by_class = accuracy_by_class(hit[0], images.labels, len(images.classes)).tolist()
         measured["per_class"] = dict(zip(images.classes, by_class, strict=True))
     return measured
-
-
-def stored_config(cfg: DictConfig) -> DictConfig:
-    """What the run was asked for, checked like any other configuration before it is used."""
-    path = Path(cfg.run, "config.yaml")
-    if not path.is_file():
-        raise Refused(f"run={cfg.run}: there is no config.yaml; a run's directory ends in seed<k>")
-    stored = OmegaConf.load(path)
-    check_names(stored, stored)
-    stored.model.weights = None  # the checkpoint's come after them anyway
-    if cfg.root is not None:
-        stored.data.root = cfg.root
-    return stored
 
 
 def main(cfg: DictConfig) -> float:

@@ -68,9 +68,25 @@ def forced(argument: str) -> str:
     name = key.lstrip("+")
     if not equals or key.startswith(("-", "~")) or "/" in name or name.startswith("hydra."):
         return argument
-    if "/" in value and value[0] not in "'\"[{" and ("=" in value or os.path.exists(value)):
-        value = "'" + value.replace("'", r"\'") + "'"
+    if "/" in value and value[0] not in "'\"{":
+        value = _quoted(value)
     return f"{name}={value}" if name in GROUPS else f"++{name}={value}"
+
+
+def _quoted(value: str) -> str:
+    """A path, or a list of paths, in quotes; what may be something else as it is."""
+    if not value.startswith("["):
+        taken = "=" not in value and not os.path.exists(value)
+        return value if taken else "'" + value.replace("'", r"\'") + "'"
+    if set(value) & set("'\"{"):
+        return value
+    paths: list[str] = []
+    for part in value.strip("[]").split(","):
+        if paths and not os.path.exists(paths[-1]):  # the comma belongs to the name
+            paths[-1] += f",{part}"
+        else:
+            paths.append(part)
+    return f"[{','.join(map(_quoted, paths))}]"
 
 
 def plain(config_name: str, choices: Mapping[str, str | None] | None = None) -> DictConfig:

@@ -101,7 +101,7 @@ def test_a_typo_in_a_file_of_ones_own_is_found(tmp_path):
     assert ended.returncode == 2
 
 
-@pytest.mark.parametrize("script", ["train.py", "eval.py", "scripts/table.py"])
+@pytest.mark.parametrize("script", ["train.py", "eval.py", "scripts/table.py", "scripts/cam.py"])
 def test_help_needs_no_torch(script, tmp_path):
     ended = run("--help", cwd=tmp_path, script=script, torch=False)
     assert ended.returncode == 0
@@ -128,3 +128,14 @@ def test_forced_quotes_paths_that_hydras_grammar_would_not_take(tmp_path):
     assert forced("run=runs/x/recipe.epochs=3/seed0") == "++run='runs/x/recipe.epochs=3/seed0'"
     assert forced(f"data.root={odd}") == f"++data.root='{odd}'"
     assert forced("data.root=a/b,c/d") == "++data.root=a/b,c/d"  # a sweep
+
+
+def test_forced_quotes_the_paths_of_a_list(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("r/lr=1,epochs=3/seed0", "r/plain"):
+        Path(folder).mkdir(parents=True)
+    wanted = "++vs=['r/lr=1,epochs=3/seed0','r/plain']"
+    assert forced("vs=[r/lr=1,epochs=3/seed0,r/plain]") == wanted
+    assert forced(wanted) == wanted
+    assert forced("vs=[r/lr=2/seed0]") == "++vs=['r/lr=2/seed0']"
+    assert forced("vs=[a/b,c/d]") == "++vs=[a/b,c/d]"

@@ -1,0 +1,135 @@
+"""Draw where runs look: `python scripts/cam.py run=DIR [vs=DIR] [images=N] [target=prediction]`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from omegaconf import DictConfig, OmegaConf
+
+from engine.errors import Refused, refusing
+from scripts.door import door
+from scripts.stored import stored_config, stored_run, stored_source
+from scripts.values import describe, fits
+
+if TYPE_CHECKING:  # they take seconds to import, which wrong input need not wait for
+    from engine.images import Normalize
+    from engine.run import Run
+    from report.cam import Pictured, Seen
+
+KINDS = {
+    "run": str,
+    "vs": str | Sequence[str] | None,
+    "images": int,
+    "seed": int,
+    "indices": Sequence[int] | None,
+    "target": Literal["label", "prediction"],
+    "layer": str,
+    "out": str,
+    "board": bool,
+}
+MOST = 64  # images that fit one picture
+UNSEEN = ("root", "stem", "statistics")  # options of a data set that leave its images alone
+OF = {"label": "the true class", "prediction": "the class predicted"}
+
+
+def main(cfg: DictConfig) -> None:
+    """Draw, and say what came where."""
+    check(cfg)
+    others = [cfg.vs] if isinstance(cfg.vs, str) else cfg.vs or []
+    configs = {folder: stored_config(folder, cfg.root) for folder in (cfg.run, *others)}
+    require_same_images(configs, cfg.split)
+    from engine.run import prepare_device
+    from report.cam import apart, draw
+
+    device = prepare_device(cfg.device)
+    images, seen = choose(cfg, configs[cfg.run]), []
+    print(f"{cfg.split} images {', '.join(map(str, images.indices))}")
+    for name, (folder, config) in zip(apart(list(configs)), configs.items(), strict=True):
+        run = stored_run(folder, config, device)
+        seen.append(look(run, stored_source(config, cfg.split).normalize, images, cfg, name))
+        right = (seen[-1].guesses == images.labels).sum()
+        print(f"{name}: {right} of {len(images.labels)} right after epoch {run.epoch}")
+    out = Path(cfg.out)
+    with refusing("out"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        draw(out, images, seen, f"Grad-CAM at {cfg.layer}: what speaks for {OF[cfg.target]}")
+    print(out)
+    if cfg.board:
+        show(out, Path(cfg.run, "cam"), " vs ".join(column.name for column in seen))
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise Refused for the first option whose value cannot be."""
+    for name, value in OmegaConf.to_container(cfg, throw_on_missing=True).items():
+        if name in KINDS and not fits(value, KINDS[name]):
+            raise Refused(f"{name}={value}: expected {describe(KINDS[name])}")
+    if not 0 <= cfg.seed < 2**63:
+        raise Refused(f"seed={cfg.seed}: expected a whole number, 0 or more")
+    if not 1 <= (cfg.images if cfg.indices is None else len(cfg.indices)) <= MOST:
+        raise Refused(f"images={cfg.images}, indices={cfg.indices}: a picture takes 1 to {MOST}")
+    if not cfg.out.endswith(".png"):
+        raise Refused(f"out={cfg.out}: the picture is a PNG; give it a name that ends in .png")
+
+
+def require_same_images(configs: Mapping[str, DictConfig], split: str) -> None:
+    """Raise Refused if one run's images of `split` are not those of the first."""
+    ignored = (*UNSEEN, "val") if split == "test" else UNSEEN
+    first = next(iter(configs.values())).data
+    for folder, config in configs.items():
+        for key in sorted({*first, *config.data} - {*ignored}):
+            here, there = first.get(key), config.data.get(key)
+            if here != there:
+                raise Refused(f"vs={folder}: another data set (data.{key}: {here} -> {there})")
+
+
+def choose(cfg: DictConfig, config: DictConfig) -> Pictured:
+    """The images that were asked for, or drawn; which ones depends on `seed` alone."""
+    import torch
+
+    from engine.augment import Keep
+    from engine.keyed import permutation
+    from report.cam import Pictured
+
+    source = stored_source(config, cfg.split)
+    with refusing("data"):
+        images = source.load(cfg.split)
+    count = len(images)
+    indices = cfg.indices or permutation(cfg.seed, 0, count)[: cfg.images].tolist()
+    if missing := [i for i in indices if not 0 <= i < count]:
+        raise Refused(f"indices={missing}: {cfg.split} has the images 0 to {count - 1}")
+    ((pixels, labels),) = images.batches([torch.tensor(indices)], Keep(), 0, 0)
+    return Pictured(pixels.numpy(), labels.numpy(), images.classes, list(indices))
+
+
+def look(run: Run, normalize: Normalize, images: Pictured, cfg: DictConfig, name: str) -> Seen:
+    """What `run` takes the images for, and where the evidence for `cfg.target` lies in them."""
+    import torch
+
+    from engine.cam import grad_cam
+    from report.cam import Seen
+
+    pixels = normalize(torch.from_numpy(images.pixels).to(run.device))
+    run.model.eval()
+    with run.autocast():
+        with torch.no_grad():
+            probs, guesses = run.model(pixels).float().softmax(1).max(1)
+        labels = torch.from_numpy(images.labels).to(run.device)
+        heat = grad_cam(run.model, pixels, cfg.layer, labels if cfg.target == "label" else guesses)
+    return Seen(name, *(found.cpu().numpy() for found in (heat, guesses, probs)))
+
+
+def show(picture: Path, folder: Path, name: str) -> None:
+    """Put the picture into TensorBoard, as an event file in `folder`."""
+    import numpy as np
+    from PIL import Image
+    from torch.utils.tensorboard import SummaryWriter
+
+    with refusing("board"), SummaryWriter(folder) as board, Image.open(picture) as opened:
+        board.add_image(f"cam/{name}", np.asarray(opened.convert("RGB")), dataformats="HWC")
+    print(f"{folder}: the same for TensorBoard, under Images")
+
+
+if __name__ == "__main__":
+    door(main, "cam")

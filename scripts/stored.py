@@ -1,0 +1,50 @@
+"""Runs on disk, built again from the configuration that lies with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig, OmegaConf
+
+from engine.errors import Refused, refusing
+from scripts.door import build, check_names
+
+if TYPE_CHECKING:  # it imports torch, which waits until every name is checked
+    from engine.run import Run
+    from engine.source import Source
+
+
+def stored_config(run: str, root: str | None) -> DictConfig:
+    """What the run was asked for, checked like any other configuration before it is used.
+
+    `root` is where its images lie, if not where they were in training.
+    """
+    path = Path(run, "config.yaml")
+    if not path.is_file():
+        raise Refused(f"run={run}: there is no config.yaml; a run's directory ends in seed<k>")
+    stored = OmegaConf.load(path)
+    check_names(stored, stored)
+    stored.model.weights = None  # the checkpoint's come after them anyway
+    if root is not None:
+        stored.data.root = root
+    return stored
+
+
+def stored_source(config: DictConfig, split: str) -> Source:
+    """Its images; Refused where there is no such split."""
+    source = build(config.data)
+    if split not in source.splits:
+        raise Refused(f"split={split}: this run has {', '.join(source.splits)}")
+    return source
+
+
+def stored_run(run: str, config: DictConfig, device: str) -> Run:
+    """The run itself, from its newest checkpoint."""
+    from engine.run import Run
+
+    found = Run(build(config.model), build(config.recipe), config.seed, device, config.precision)
+    with refusing("run"):
+        if not found.resume(Path(run)):
+            raise FileNotFoundError(f"{run} holds no checkpoint that can be used")
+    return found
