@@ -14,6 +14,7 @@ def train(cfg: DictConfig, folder: RunDir) -> dict[str, object]:
     """Train to the last epoch, resuming what `folder` holds; return the result."""
     import torch  # not before the names are checked and a finished run is recognised
 
+    from engine.gates import look
     from engine.log import Log
     from engine.loop import evaluate, train_epoch
     from engine.result import finish
@@ -35,6 +36,7 @@ def train(cfg: DictConfig, folder: RunDir) -> dict[str, object]:
                 watched = source.watched(last=run.epoch + 1 == recipe.epochs)
                 fit = train_epoch(run, images["train"], source.normalize, interruption.check)
                 log.epoch(run, {"train": fit} | {split: over(images[split]) for split in watched})
+                log.attention(run, look(run, images[watched[0]], source.normalize))
                 run.next_epoch()
                 save()
         return finish(run, folder, log.rows)

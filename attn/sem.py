@@ -38,6 +38,7 @@ class CNN(nn.Module):
 
 
 OPERATORS = {"fc": FC, "cnn": CNN, "ie": Enhance}
+NAMES = {operator: name for name, operator in OPERATORS.items()}
 
 
 class SEM(nn.Module):
@@ -63,6 +64,13 @@ class SEM(nn.Module):
         logits = [s * f(means) for s, f in zip(switches, self.operators, strict=True)]
         gate = math.prod([logit.sigmoid() for logit in logits])
         return x * gate.to(x.dtype)[:, :, None, None]
+
+    def decisions(self, x: Tensor) -> dict[str, Tensor]:
+        """The switch s of each operator on each image, (N,); two of one name are told by place."""
+        switches = self.decision(x.mean((2, 3))).sigmoid().unbind(1)
+        names = [NAMES.get(type(f), type(f).__name__) for f in self.operators]
+        unique = [n if names.count(n) == 1 else f"{n}{i}" for i, n in enumerate(names, 1)]
+        return dict(zip(unique, switches, strict=True))
 
 
 def _factory(operator: str | Callable[[int], nn.Module]) -> Callable[[int], nn.Module]:

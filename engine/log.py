@@ -12,8 +12,18 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from tqdm import tqdm
 
+from engine.gates import Attention
 from engine.run import Run
 from engine.rundir import RunDir, flat, write_text
+
+METRICS = ("test/top1", "test/top5", "test/best_top1")  # beside the hparams, their last values
+LAYOUT = {  # custom scalars: in one chart, a curve for each stage
+    "attention": {
+        "gates, mean by stage": ["Multiline", ["gate/.*/mean"]],
+        "gates, deviation by stage": ["Multiline", ["gate/.*/std"]],
+        "decisions by operator and stage": ["Multiline", ["decision/.*"]],
+    }
+}
 
 
 class Log:
@@ -50,8 +60,23 @@ class Log:
             os.fsync(file.fileno())
         for name, value in (scalars | {"train.images_per_second": run.images_per_second}).items():
             self.board.add_scalar(name.replace(".", "/"), value, epoch)
+        seen = [row["test.top1"] for row in self.rows if "test.top1" in row]
+        if len(seen) == len(self.rows):
+            self.board.add_scalar("test/best_top1", max(seen), epoch)
         self.board.flush()
         tqdm.write(_line(row, run))
+
+    def attention(self, run: Run, seen: Attention) -> None:
+        """Show in TensorBoard what the attention of `run` does in the epoch that it ends."""
+        epoch = run.epoch + 1
+        scalars = seen.scalars()
+        for name, value in scalars.items():
+            self.board.add_scalar(name, value, epoch)
+        if scalars and epoch == 1:
+            self.board.add_custom_scalars(LAYOUT)
+        for name, picture in seen.pictures().items():
+            self.board.add_image(name, picture, epoch)
+        self.board.flush()
 
     def _rows(self) -> list[dict[str, Any]]:
         if not self.path.exists():
@@ -64,7 +89,7 @@ class Log:
         leaves = {name: str(value) for name, value in flat(folder.config)}
         table = "\n".join(f"| `{name}` | {value} |" for name, value in leaves.items())
         self.board.add_text("config", f"| option | value |\n|---|---|\n{table}", 0)
-        for summary in hparams(dict(folder.labels), {"test/top1": None, "test/top5": None}):
+        for summary in hparams(dict(folder.labels), dict.fromkeys(METRICS)):
             self.board.file_writer.add_summary(summary)
 
 

@@ -90,6 +90,16 @@ def test_an_operator_of_ones_own(x):
     assert module(x).shape == x.shape
 
 
+def test_decisions_are_named_and_are_those_that_it_takes(x):
+    module = sem(("fc", "ie", "ie")).double()
+    decisions = module.decisions(x)
+    assert list(decisions) == ["fc", "ie2", "ie3"]
+    gate = 1
+    for weight, operator in zip(decisions.values(), module.operators, strict=True):
+        gate = gate * (weight[:, None] * operator(x.mean((2, 3)))).sigmoid()
+    assert torch.allclose(module(x), x * gate[:, :, None, None], rtol=0, atol=1e-12)
+
+
 def test_two_modules_of_one_list_share_nothing():
     operators = [partial(FC, reduction=8), "cnn", "ie"]
     first, second = (SEM(32, operators) for _ in range(2))

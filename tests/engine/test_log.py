@@ -1,12 +1,17 @@
 import json
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from engine.gates import Attention
 from engine.log import Log
 from engine.rundir import RunDir
 
 PASS = {"lr": 0.1, "loss": 2.0, "top1": 10.0, "top5": 30.0}
+SEEN = Attention({"8x8": [torch.tensor([0.25, 0.75])]}, {("8x8", "layer1"): {"fc": 0.5}})
+GATES = {"gate/8x8/mean": 0.5, "gate/8x8/std": 0.25, "decision/fc/8x8": 0.5}
 
 
 @pytest.fixture
@@ -21,8 +26,16 @@ def epochs(folder, run, numbers):
     log = Log(folder, run)
     for run.epoch in numbers:
         log.epoch(run, {"train": PASS, "test": PASS | {"top1": 10.0 + run.epoch}})
+        log.attention(run, SEEN)
     log.board.flush()
     return log
+
+
+def measured(board):
+    """The metrics beside the hparams, and what is their last value in the same run."""
+    content = board.PluginTagToContent("hparams")["_hparams_/experiment"]
+    metrics = HParamsPluginData.FromString(content).experiment.metric_infos
+    return {m.name.tag: board.Scalars(m.name.tag)[-1].value for m in metrics}
 
 
 @pytest.fixture
@@ -40,6 +53,12 @@ def test_a_resumed_run_has_no_doubled_steps(folder, run, tmp_path):
     board = EventAccumulator(str(tmp_path)).Reload()
     points = [(event.step, event.value) for event in board.Scalars("test/top1")]
     assert points == [(1, 10.0), (2, 11.0), (3, 12.0), (4, 13.0)]
+    for tag, value in GATES.items():
+        assert [(e.step, e.value) for e in board.Scalars(tag)] == [(s, value) for s in range(1, 5)]
+    pictures = board.Images("decision/layer by layer: fc")
+    assert [picture.step for picture in pictures] == [1, 2, 3, 4]
+    assert len(board.Tensors("custom_scalars__config__")) == 1
+    assert set(measured(board)) == {"test/top1", "test/top5", "test/best_top1"}
 
 
 def test_an_attempt_that_came_to_nothing_is_not_shown(folder, run, tmp_path):
@@ -63,8 +82,38 @@ def test_tensorboard_has_scalars_config_and_hparams_in_one_run(folder, run, tmp_
     assert [path for path in tmp_path.rglob("*") if path.is_dir()] == []
     board = EventAccumulator(str(tmp_path)).Reload()
     names = {f"{split}/{name}" for split in ("train", "test") for name in PASS}
-    assert set(board.Tags()["scalars"]) == names | {"train/images_per_second"}
+    others = {"train/images_per_second", "test/best_top1", *GATES}
+    assert set(board.Tags()["scalars"]) == names | others
     assert board.Scalars("train/images_per_second")[0].value == 50
     text = board.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "| `recipe.lr` | 0.1 |" in text
     assert "_hparams_/session_start_info" in board.PluginTagToContent("hparams")
+
+
+def test_hparams_have_the_last_epoch_and_the_best_beside_them(folder, run, tmp_path):
+    log = Log(folder, run)
+    for run.epoch, top1 in enumerate([10.0, 50.0, 40.0]):
+        log.epoch(run, {"train": PASS, "test": PASS | {"top1": top1}})
+    log.board.close()
+    board = EventAccumulator(str(tmp_path)).Reload()
+    expected = {"test/top1": 40.0, "test/top5": 30.0, "test/best_top1": 50.0}
+    assert measured(board) == expected
+
+
+def test_where_the_test_set_was_looked_at_once_there_is_no_best_epoch(folder, run, tmp_path):
+    log = Log(folder, run)
+    log.epoch(run, {"train": PASS, "val": PASS})
+    run.epoch = 1
+    log.epoch(run, {"train": PASS, "val": PASS, "test": PASS})
+    log.board.close()
+    board = EventAccumulator(str(tmp_path)).Reload()
+    assert "test/best_top1" not in board.Tags()["scalars"]
+
+
+def test_of_a_plain_network_no_gates_are_shown(folder, run, tmp_path):
+    log = Log(folder, run)
+    log.attention(run, Attention())
+    log.board.close()
+    tags = EventAccumulator(str(tmp_path)).Reload().Tags()
+    assert (tags["scalars"], tags["images"]) == ([], [])
+    assert "custom_scalars__config__" not in tags["tensors"]

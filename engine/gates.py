@@ -1,0 +1,124 @@
+"""What attention does to a batch of images: how far it opens its gates, and what SEM decides.
+
+A gate is a module of package `attn`, or one inside it of the user's own, that scales its map: sign
+by sign, element by element. What adds (GC), mixes channels (SK, PSA, shuffle), normalises (IEBN) or
+fuses two maps (AFF) is none, and is left out. A module that weighs operators, as SEM does, says how
+by `decisions(x) -> {operator: (N,)}`.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from statistics import fmean
+
+import torch
+from torch import Tensor, nn
+
+from engine.augment import Keep
+from engine.images import Images, Normalize
+from engine.loop import EVALUATION_BATCH
+from engine.run import Run
+
+CELL = (12, 48)  # pixels, high and wide, of a weight in a picture
+
+
+@dataclass
+class Attention:
+    """What was seen in one forward pass of modules that have one map in and one of its shape out.
+
+    `gates`: for each size of map, as "32x32", which is for each stage, the factors of every image
+    and channel of its modules. `decisions`: for each layer that decides, by size of map and name,
+    in the network's order, the weight of each operator, a mean over the images.
+    """
+
+    gates: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
+    decisions: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
+
+    def note(self, name: str, module: nn.Module, args: tuple, output: object) -> None:
+        """The forward hook of a module of that name."""
+        if [_shape(x) for x in args] != [_shape(output)] or output.dim() != 4:
+            return
+        (x,), size = args, "x".join(map(str, output.shape[2:]))
+        if is_scaled(x, output):
+            self.gates[size].append(effective(x, output))
+        if hasattr(module, "decisions"):
+            weights: Mapping[str, Tensor] = module.decisions(x)
+            means = {operator: weight.mean().item() for operator, weight in weights.items()}
+            self.decisions[size, name] = means
+
+    def scalars(self) -> dict[str, float]:
+        """By stage: mean and standard deviation of the gates, mean weight of each operator."""
+        scalars = {}
+        for size, parts in self.gates.items():
+            gates = torch.cat(parts)
+            scalars[f"gate/{size}/mean"] = gates.mean().item()
+            scalars[f"gate/{size}/std"] = gates.std(correction=0).item()
+        weights = defaultdict(list)
+        for (size, _), operators in self.decisions.items():
+            for operator, weight in operators.items():
+                weights[f"decision/{operator}/{size}"].append(weight)
+        return scalars | {name: fmean(of_layers) for name, of_layers in weights.items()}
+
+    def pictures(self) -> dict[str, Tensor]:
+        """The decisions: a row for each layer, a column for each operator, which the name lists.
+
+        (3, H, W) in [0, 1], blue from a weight of 0.25 down, white at 0.5, red from 0.75 up.
+        """
+        if not self.decisions:
+            return {}
+        operators = ", ".join(next(iter(self.decisions.values())))
+        weights = torch.tensor([list(of.values()) for of in self.decisions.values()])
+        tint = (4 * weights - 2).clamp(-1, 1)
+        colors = torch.stack([1 + tint.clamp(max=0), 1 - tint.abs(), 1 - tint.clamp(min=0)])
+        high, wide = CELL
+        picture = colors.repeat_interleave(high, 1).repeat_interleave(wide, 2)
+        return {f"decision/layer by layer: {operators}": picture}
+
+
+@torch.inference_mode()
+def look(run: Run, images: Images, normalize: Normalize) -> Attention:
+    """What the attention of the network of `run` does to the first evaluation batch of `images`."""
+    seen, found = Attention(), dict(modules(run.model))
+    if not found:
+        return seen
+    run.model.eval()
+    first = torch.arange(min(EVALUATION_BATCH, len(images)), device=run.device)
+    with ExitStack() as hooks, run.autocast():
+        for name, module in found.items():
+            handle = module.register_forward_hook(partial(seen.note, name))
+            hooks.callback(handle.remove)
+        for pixels, _ in images.batches([first], Keep(), run.seed, run.epoch):
+            run.model(normalize(pixels))
+    return seen
+
+
+def modules(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """The modules of package `attn` and their names, but not those inside of another."""
+    for name, child in model.named_children():
+        if type(child).__module__.startswith("attn."):
+            yield prefix + name, child
+        else:
+            yield from modules(child, f"{prefix}{name}.")
+
+
+def is_scaled(x: Tensor, y: Tensor) -> bool:
+    """Whether y is x times factors of 0 or more, so that a 0 stays one."""
+    return bool(((x.sign() == y.sign()) | (y == 0)).all())
+
+
+def effective(x: Tensor, y: Tensor) -> Tensor:
+    """The factors <x, y>/<x, x> of each image and channel, flat, of those whose x is not all 0.
+
+    By least squares: the gate itself where it is one number for the map, and where it differs from
+    pixel to pixel its mean weighted by x².
+    """
+    wide = torch.promote_types(x.dtype, torch.float32)
+    x, y = x.to(wide), y.to(wide)
+    energy = x.square().sum((2, 3))
+    return ((x * y).sum((2, 3)) / energy)[energy > 0]
+
+
+def _shape(value: object) -> tuple[int, ...] | None:
+    return tuple(value.shape) if isinstance(value, Tensor) else None
