@@ -1,0 +1,208 @@
+"""Networks measured side by side: what one costs relative to another, in time and in memory.
+
+A machine is never as fast twice, so nothing is compared across occasions: all are timed in turns,
+in one process, and only times of the same round are divided by each other.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from tqdm import tqdm
+
+from engine.errors import Refused
+from engine.loop import train_step
+from engine.memory import peak_memory
+from engine.result import device_name
+from engine.run import Run
+
+CPU_BATCH = 32  # at most, where the batch size is not given
+FEWEST_ROUNDS = 3
+ENDLESS = 10**9  # steps in an epoch, so that the learning rate stays where it starts
+
+Times = dict[str, list[float]]  # of each contestant, in seconds for an image, round by round
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """One step of training and one of inference, each over `batch_size` images on `device`."""
+
+    train: Callable[[], object]
+    infer: Callable[[], object]
+    batch_size: int
+    device: torch.device
+
+    @classmethod
+    def of(
+        cls, run: Run, image_size: int, classes: int, batch_size: int | None = None
+    ) -> "Contestant":
+        """The steps of `run`, which they train, on one random batch that lies on its device.
+
+        Training is what `train.py` does with a batch: forward pass, loss, backward pass, update.
+        Inference is the forward pass. The batch size is the recipe's, but on a CPU at most 32,
+        where a ResNet-50 takes seconds for a step; costs at another batch size are other costs.
+        """
+        if batch_size is None:
+            limit = CPU_BATCH if run.device.type == "cpu" else run.recipe.batch_size
+            batch_size = min(run.recipe.batch_size, limit)
+        generator = torch.Generator().manual_seed(0)
+        pixels = torch.randn(batch_size, 3, image_size, image_size, generator=generator)
+        pixels = pixels.to(run.device, memory_format=torch.channels_last)
+        labels = torch.randint(classes, (batch_size,), generator=generator).to(run.device)
+
+        def train() -> None:
+            if not run.model.training:  # asked, for to say it anew takes longer with more modules
+                run.model.train()
+            train_step(run, pixels, labels, ENDLESS)
+
+        @torch.inference_mode()
+        def infer() -> None:
+            if run.model.training:
+                run.model.eval()
+            with run.autocast():
+                run.model(pixels)
+
+        return cls(train, infer, batch_size, run.device)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Medians over the rounds, and the ratio's range.
+
+    A ratio is that of the time for an image to the baseline's in the same round: at 1.2 it takes
+    20 % longer.
+    """
+
+    images_per_second: float
+    time_ratio: float
+    time_ratio_min: float
+    time_ratio_max: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one contestant costs, and how it was measured; `asdict` of it is fit for JSON."""
+
+    train: Speed
+    infer: Speed
+    memory_mb: float  # peak of a training step, in MiB
+    memory_ratio: float  # to the baseline's
+    batch_size: int
+    rounds: int
+    steps: int  # of each kind, in each round
+    device: str
+    torch: str
+    threads: int
+
+
+def compare(
+    contestants: Mapping[str, Contestant],
+    baseline: str,
+    seconds: float = 10.0,
+    rounds: int = 10,
+    clock: Callable[[], float] = time.perf_counter,
+) -> dict[str, Measured]:
+    """Measure all of them in turns: A B C, C B A, and so on.
+
+    Each gets about `seconds`, split into at most `rounds` of equally many steps. The number of
+    rounds and steps is settled after the warm-up, for all alike, and stays: where one step takes
+    long there are fewer rounds, but never fewer than three, however long these take. In the
+    warm-up each does three steps of training and two of inference, which do not count.
+
+    All contestants are in memory at once, with their gradients and optimizer states; activations
+    are there for one at a time. The steps train, so make contestants for this and drop them after.
+    Refused where a contestant cannot do its steps, by its name.
+    """
+    if baseline not in contestants:
+        raise ValueError(f"baseline={baseline}: choose from {', '.join(contestants)}")
+    memory, turn = _warm_up(contestants, clock)
+    rounds = int(max(FEWEST_ROUNDS, min(rounds, seconds / turn)))
+    steps = int(max(1, seconds / turn / rounds))
+    train, infer = _race(contestants, rounds, steps, clock)
+    return {
+        name: Measured(
+            train=_speed(train[name], train[baseline]),
+            infer=_speed(infer[name], infer[baseline]),
+            memory_mb=memory[name] / 2**20,
+            memory_ratio=memory[name] / memory[baseline],
+            batch_size=contestant.batch_size,
+            rounds=rounds,
+            steps=steps,
+            device=device_name(contestant.device),
+            torch=torch.__version__,
+            threads=torch.get_num_threads(),
+        )
+        for name, contestant in contestants.items()
+    }
+
+
+def _warm_up(
+    contestants: Mapping[str, Contestant], clock: Callable[[], float]
+) -> tuple[dict[str, int], float]:
+    """The peak memory of each in bytes; seconds for a step of each kind, on average over all."""
+    memory, seconds = {}, []
+    for name in _bar(contestants, "warming up"):
+        contestant = contestants[name]
+        with _named(name):
+            memory[name] = peak_memory(contestant.train, contestant.device)
+            contestant.infer()
+            _wait(contestant.device)
+            seconds.append(sum(_turn(contestant, 1, clock)))
+    return memory, statistics.mean(seconds)
+
+
+def _race(
+    contestants: Mapping[str, Contestant], rounds: int, steps: int, clock: Callable[[], float]
+) -> tuple[Times, Times]:
+    """The times in training and in inference. Every other round runs backwards."""
+    train: Times = {name: [] for name in contestants}
+    infer: Times = {name: [] for name in contestants}
+    order = list(contestants)
+    turns = [name for i in range(rounds) for name in order[:: -1 if i % 2 else 1]]
+    for name in _bar(turns, "measuring"):
+        with _named(name):
+            trained, inferred = _turn(contestants[name], steps, clock)
+        images = steps * contestants[name].batch_size
+        train[name].append(trained / images)
+        infer[name].append(inferred / images)
+    return train, infer
+
+
+def _turn(contestant: Contestant, steps: int, clock: Callable[[], float]) -> tuple[float, float]:
+    """Seconds for that many steps of training, and of inference."""
+    start = clock()
+    for _ in range(steps):
+        contestant.train()
+    _wait(contestant.device)
+    middle = clock()
+    for _ in range(steps):
+        contestant.infer()
+    _wait(contestant.device)
+    return middle - start, clock() - middle
+
+
+def _wait(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def _speed(times: list[float], baseline: list[float]) -> Speed:
+    ratios = [own / its for own, its in zip(times, baseline, strict=True)]
+    return Speed(1 / statistics.median(times), statistics.median(ratios), min(ratios), max(ratios))
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Say whose error it is that torch raises, be it for a shape or for memory."""
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        first_line = str(error).partition("\n")[0]
+        raise Refused(f"{name} cannot be measured: {first_line}") from error
+
+
+def _bar(names: Iterable[str], what: str) -> Iterable[str]:
+    return tqdm(names, desc=what, leave=False, disable=None, dynamic_ncols=True)
