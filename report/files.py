@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from report.board import write_board
 from report.html import html
 from report.latex import latex
 from report.plots import draw
@@ -10,7 +11,10 @@ from report.text import markdown, spreadsheet
 
 
 def write(table: Table, folder: Path, command: str) -> list[Path]:
-    """index.html, table.md, .csv and .tex, and the plots; the page first in what is returned."""
+    """index.html, table.md, .csv and .tex, and the plots; the page first in what is returned.
+
+    `folder/board` is for TensorBoard: the mean curves of each comparison.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
         "index.html": html(table, command),
@@ -20,4 +24,7 @@ def write(table: Table, folder: Path, command: str) -> list[Path]:
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
+    for comparison in table.comparisons:
+        rows = {row.name: [record["path"] for record in row.records] for row in comparison.rows}
+        write_board(rows, folder / "board" / comparison.title)
     return [folder / name for name in texts] + draw(table, folder)

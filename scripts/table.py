@@ -48,6 +48,7 @@ def main(command: str, said: Overrides, cfg: DictConfig) -> None:
         with refusing("to"):
             first, *others = write(table, folder, command)
         print(f"look at it: {first}\nalso there: {', '.join(path.name for path in others)}")
+        print(f"curves:     tensorboard --logdir '{folder / 'board'}'")
     if cfg.run and missing:
         sys.exit(f"table.py: {missing} of the runs did not finish; the same command tries again")
 
@@ -96,7 +97,7 @@ def _table(
         own = (section.title, section.data, section.model, rows, conf["baseline"])
         comparisons.append(Comparison(*own))
     with refusing("table"):
-        values = published(conf["published"])
+        values = published(conf.get("published") or [])
     comparisons, others = with_published(judged(comparisons), values)
     said = [f"{c.title}: {remark}" for c in comparisons for remark in remarks(c, seeds)]
     notes = [*conf.get("remarks", []), *said, *_left_out(left_out)]
