@@ -4,10 +4,7 @@ BIN := .venv/bin
 .PHONY: quickstart test clean
 
 quickstart: .venv/installed  ## install, train on real digits with none, se and nam, compare
-	$(BIN)/python train.py -m data=digits model=resnet20 recipe=digits attn=none,se,nam seed=0,1
-	$(BIN)/python scripts/table.py runs=runs/digits
-	@echo
-	@echo "Look at the curves:  $(BIN)/tensorboard --logdir runs"
+	$(BIN)/python scripts/table.py table=quickstart run=true
 
 test: .venv/installed  ## all that must hold before a commit
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """Compare runs: `python scripts/table.py table=NAME [run=true]`, or `runs=DIR`."""
 
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -29,7 +30,7 @@ def split(arguments: Sequence[str]) -> tuple[list[str], Overrides]:
     """The command line: what is for this script and Hydra, and what is for train.py."""
     own, of_runs = [], []
     for argument in arguments:
-        mine = argument.startswith("-") or argument.lstrip("+").partition("=")[0] in OWN
+        mine = argument.startswith("-") or re.split("[.=]", argument.lstrip("+"))[0] in OWN
         (own if mine else of_runs).append(argument)
     return own, overrides(of_runs)
 
