@@ -96,7 +96,7 @@ def data(name="digits", **options):
 
 
 WRONG = {
-    "images": (0, "images=0, indices=None: a picture takes 1 to 64"),
+    "images": (0, "0 images: a picture takes 1 to 64"),
     "indices": ("3", r"indices=3: expected a list \[...\], each a whole number or null"),
     "vs": (3, "vs=3: expected a word or a list"),
     "seed": (-1, "seed=-1: expected a whole number, 0 or more"),
