@@ -67,8 +67,9 @@ def check(cfg: DictConfig) -> None:
             raise Refused(f"{name}={value}: expected {describe(KINDS[name])}")
     if not 0 <= cfg.seed < 2**63:
         raise Refused(f"seed={cfg.seed}: expected a whole number, 0 or more")
-    if not 1 <= (cfg.images if cfg.indices is None else len(cfg.indices)) <= MOST:
-        raise Refused(f"images={cfg.images}, indices={cfg.indices}: a picture takes 1 to {MOST}")
+    count = cfg.images if cfg.indices is None else len(cfg.indices)
+    if not 1 <= count <= MOST:
+        raise Refused(f"{count} images: a picture takes 1 to {MOST}")
     if not cfg.out.endswith(".png"):
         raise Refused(f"out={cfg.out}: the picture is a PNG; give it a name that ends in .png")
 

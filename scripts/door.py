@@ -78,10 +78,10 @@ def _quoted(value: str) -> str:
     if not value.startswith("["):
         taken = "=" not in value and not os.path.exists(value)
         return value if taken else "'" + value.replace("'", r"\'") + "'"
-    if set(value) & set("'\"{"):
+    if set(value) & set("'\"{") or not value.endswith("]"):
         return value
     paths: list[str] = []
-    for part in value.strip("[]").split(","):
+    for part in value[1:-1].split(","):
         if paths and not os.path.exists(paths[-1]):  # the comma belongs to the name
             paths[-1] += f",{part}"
         else:
