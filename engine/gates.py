@@ -38,9 +38,10 @@ class Attention:
 
     def note(self, name: str, module: nn.Module, args: tuple, output: object) -> None:
         """The forward hook of a module of that name."""
-        if [_shape(x) for x in args] != [_shape(output)] or output.dim() != 4:
+        shape = _map(output)
+        if shape is None or [_map(x) for x in args] != [shape]:
             return
-        (x,), size = args, "x".join(map(str, output.shape[2:]))
+        (x,), size = args, "x".join(map(str, shape[2:]))
         if is_scaled(x, output):
             self.gates[size].append(effective(x, output))
         if hasattr(module, "decisions"):
@@ -120,5 +121,7 @@ def effective(x: Tensor, y: Tensor) -> Tensor:
     return ((x * y).sum((2, 3)) / energy)[energy > 0]
 
 
-def _shape(value: object) -> tuple[int, ...] | None:
-    return tuple(value.shape) if isinstance(value, Tensor) else None
+def _map(value: object) -> tuple[int, ...] | None:
+    """(N, C, H, W) of what has such a shape."""
+    is_map = isinstance(value, Tensor) and value.dim() == 4
+    return tuple(value.shape) if is_map else None
