@@ -102,8 +102,8 @@ def _download(archive: Archive, path: Path) -> None:
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
             f"no {archive.folder}/, {archive.file} or train/<class>/ in {path.parent}, and it "
-            f"cannot be downloaded ({error}); where there is a network, get {archive.published}: "
-            f"curl -C - -o {path} {archive.published.url}"
+            f"cannot be downloaded ({error}); name another data.root, or where there is a network, "
+            f"curl -C - -o {path} {archive.published}"
         ) from error
 
 

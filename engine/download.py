@@ -37,6 +37,7 @@ def download(what: Published, path: Path) -> None:
     OSError where it cannot be had, ValueError where something else is sent. Of several processes,
     one fetches and the others wait for it.
     """
+    new = not path.parent.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
@@ -54,11 +55,14 @@ def download(what: Published, path: Path) -> None:
     finally:
         if part.is_file() and not part.stat().st_size:
             part.unlink()
+            if new:
+                path.parent.rmdir()
 
 
 def _fetch(what: Published, file: BinaryIO) -> None:
     """Go on from what `file` has, again and again as long as each connection brings something."""
-    with tqdm(total=what.size, unit="B", unit_scale=True, desc=Path(what.url).name) as bar:
+    name = Path(what.url).name
+    with tqdm(None, name, what.size, False, unit="B", unit_scale=True, disable=None) as bar:
         while (there := file.tell()) < what.size:
             bar.update(there - bar.n)
             try:

@@ -4,6 +4,7 @@ import difflib
 import functools
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,8 +66,8 @@ def _images(folder: Path) -> Iterable[bytes]:
 
 def class_names(folder: Path) -> list[str]:
     """The folders in `folder`, by name; hidden ones are no classes."""
-    entries = os.scandir(folder) if folder.is_dir() else ()
-    names = sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_dir())
+    with os.scandir(folder) if folder.is_dir() else nullcontext(()) as entries:
+        names = sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_dir())
     if not names:
         raise FileNotFoundError(f"{folder} has no class folders: expected {folder}/<class>/*.jpg")
     return names
@@ -86,7 +87,7 @@ def choose(there: Sequence[str], wanted: int | Sequence[str] | None) -> tuple[st
         return tuple(there)
     if isinstance(wanted, int):
         if not 1 <= wanted <= len(there):
-            raise ValueError(f"classes={wanted}, but there are {len(there)}")
+            raise ValueError(f"classes={wanted}, but there are {len(there)} (all: classes=null)")
         return tuple(there[:wanted])
     for name in wanted:
         if name not in there:

@@ -18,9 +18,10 @@ from engine.stream import Reading, Stream
 from engine.workers import default_count
 
 HOW = (
-    "put ILSVRC2012_img_train.tar (147,897,477,120 bytes, MD5 1d675b47d978889d74fa0da5fadfb00e), "
+    "name another data.root, or put there from https://image-net.org/download "
+    "ILSVRC2012_img_train.tar (147,897,477,120 bytes, MD5 1d675b47d978889d74fa0da5fadfb00e), "
     "ILSVRC2012_img_val.tar (6,744,924,160 bytes, MD5 29b22e2961454d5413ddabcf34fc5622) and "
-    "ILSVRC2012_devkit_t12.tar.gz from https://image-net.org/download there, then: python -c "
+    "ILSVRC2012_devkit_t12.tar.gz, then: python -c "
     "\"from torchvision.datasets import ImageNet as I; [I('{root}', s) for s in ('train', 'val')]\""
 )
 

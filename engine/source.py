@@ -46,6 +46,8 @@ class Source(ABC):
         images = self.read("test" if split == "test" else "train")
         if len(images.classes) != self.num_classes:
             raise ValueError(f"num_classes={self.num_classes}, but there are {len(images.classes)}")
+        if self.num_classes == 1:
+            raise ValueError(f"only one class, {images.classes[0]}: there is nothing to tell apart")
         if split == "test":
             return images
         if self.val >= len(images):

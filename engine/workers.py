@@ -69,9 +69,13 @@ class Workers:
 
     def _start(self) -> Iterator[Any]:
         before = multiprocessing.active_children()
-        with warnings.catch_warnings():  # forking a process with threads, as torch has them
-            warnings.simplefilter("ignore", DeprecationWarning)
-            results = iter(self._loader)
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until workers ignore them
+        try:
+            with warnings.catch_warnings():  # forking a process with threads, as torch has them
+                warnings.simplefilter("ignore", DeprecationWarning)
+                results = iter(self._loader)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         new = [child for child in multiprocessing.active_children() if child not in before]
         if new:
             self._processes = new
@@ -81,7 +85,9 @@ class Workers:
 
     def _end(self) -> None:
         _kill(self._processes)
-        self._loader._iterator = None  # the next `map` starts others
+        iterator, self._loader._iterator = self._loader._iterator, None  # `map` starts others
+        if iterator is not None:
+            iterator._shutdown_workers()  # or a later worker, a copy of this process, would try to
 
 
 class _Tasks:
@@ -144,7 +150,9 @@ def _next(results: Iterator[Any]) -> Any:
     except Exception as error:
         lines = [line for line in str(error).splitlines() if line.strip()] or [repr(error)]
         line = lines[-1] if "Original Traceback" in str(error) else lines[0]
-        raise DataLost(f"a process that reads images failed: {line.strip()}") from error
+        raise DataLost(
+            f"a process that reads images failed ({line.strip()}); the same command resumes the run"
+        ) from error
 
 
 def _kill(processes: Iterable[multiprocessing.process.BaseProcess]) -> None:
