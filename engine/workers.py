@@ -60,7 +60,8 @@ class Workers:
             return
         self._tasks.tasks = tasks
         try:
-            results = self._start()
+            with _failures_told():
+                results = self._start()
             while (result := _next(results)) is not _END:
                 yield result
         except BaseException:  # also where the caller goes away: nothing may be left to wait for
@@ -144,9 +145,16 @@ _END = object()
 
 
 def _next(results: Iterator[Any]) -> Any:
+    with _failures_told():
+        return next(results, _END)
+
+
+@contextlib.contextmanager
+def _failures_told() -> Iterator[None]:
+    """What goes wrong in a worker, as DataLost in one line."""
     try:
         with _Deaths.told():
-            return next(results, _END)
+            yield
     except Exception as error:
         lines = [line for line in str(error).splitlines() if line.strip()] or [repr(error)]
         line = lines[-1] if "Original Traceback" in str(error) else lines[0]

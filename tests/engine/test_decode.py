@@ -30,6 +30,12 @@ def test_alpha_and_palettes_with_alpha_are_dropped_without_a_warning(tmp_path):
     assert np.array(decode(tmp_path / "x.png"))[0, 0].tolist() == [10, 20, 30]
 
 
+def test_a_format_that_is_not_expected_is_no_image(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "x.jpg", "PPM")
+    with pytest.raises(Unreadable, match=r"x\.jpg cannot be read as an image"):
+        decode(tmp_path / "x.jpg")
+
+
 def test_a_format_whose_reader_starts_programs_is_no_image(tmp_path):
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
     (tmp_path / "x.jpg").write_bytes(eps)

@@ -65,6 +65,16 @@ def test_a_death_is_told_only_where_a_result_is_waited_for():
         list(results)
 
 
+def test_a_death_between_two_epochs_is_told_when_the_next_begins():
+    workers = Workers(double, 2, 60)
+    list(workers.map(range(9)))
+    os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+    time.sleep(0.2)
+    with pytest.raises(DataLost, match="DataLoader worker"):
+        list(workers.map(range(9)))
+    assert not multiprocessing.active_children()
+
+
 def test_workers_outlive_the_signals_that_make_the_run_save(tally):
     workers = Workers(double, 2, 60)
     outcomes = []
