@@ -16,6 +16,12 @@ class Diverged(Refused):
     exit_code = 1
 
 
+class DataLost(Refused):
+    """The run cannot go on: an image cannot be read, or a process that reads images is gone."""
+
+    exit_code = 1
+
+
 @contextmanager
 def refusing(what: str) -> Iterator[None]:
     """Turn the errors that wrong values and missing files raise into Refused."""

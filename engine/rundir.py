@@ -24,7 +24,8 @@ import yaml
 
 from engine.errors import Refused
 
-MACHINE = ("device", "out", "data.root")  # where a run happens is no part of what it is
+# Where a run happens is no part of what it is.
+MACHINE = ("device", "out", "data.root", "data.workers", "data.timeout")
 
 
 class RunDir:

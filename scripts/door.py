@@ -7,7 +7,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,11 +127,14 @@ def build(node: DictConfig) -> Any:
         raise Refused(f"{key}: {cause}") from error
 
 
-def count_classes(path: str) -> int:
-    """`${classes:PATH}`: the number of class folders in PATH/train."""
+def count_classes(path: str, chosen: int | Sequence[str] | None = None) -> int:
+    """`${classes:PATH}`: the number of class folders in PATH/train; `${classes:PATH,CHOSEN}`: of
+    those chosen, where not null."""
+    if chosen is not None:
+        return chosen if isinstance(chosen, int) else len(chosen)
     train = Path(path, "train")
     if not train.is_dir():
-        raise Refused(f"data.path={path}: expected {train}/<class>/*.jpg")
+        raise Refused(f"data: there is no {train}: expected {train}/<class>/*.jpg")
     return sum(entry.is_dir() and not entry.name.startswith(".") for entry in train.iterdir())
 
 
