@@ -45,10 +45,13 @@ def writing(path: Path) -> Iterator[None]:
     """Turn an error of the disk into Stopped, which names the path and the bytes."""
     try:
         yield
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # torch's writer stumbles over what it then hides
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
         written = path.stat().st_size if path.is_file() else 0
         raise Stopped(
-            f"{path} cannot be written: {error.strerror or error}, after {written:,} bytes "
+            f"{path} cannot be written: {cause.strerror or cause}, after {written:,} bytes "
             f"({_free(path)} bytes are free there); mend that, and the same command goes on"
         ) from error
 

@@ -72,7 +72,7 @@ def test_a_checkpoint_runs_no_code(tmp_path):
             return os.mkdir, (str(tmp_path / "harm"),)
 
     torch.save({"format": 1, "model": Bomb()}, tmp_path / "last.pt")
-    with pytest.raises(Refused, match="last.pt cannot be used: torch cannot load it"):
+    with pytest.raises(Refused, match=r"last\.pt cannot be used: torch cannot load it"):
         checkpoint.load(tmp_path, like=STATE)
     assert not (tmp_path / "harm").exists()
 

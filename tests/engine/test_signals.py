@@ -8,24 +8,26 @@ import pytest
 from engine.signals import SIGNALS, Interruption
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_is_noted_and_acted_on_between_two_steps(number):
-    saved = []
-    with (
-        pytest.raises(SystemExit) as exit_,
-        Interruption(lambda: saved.append(True)) as interruption,
-    ):
+def with_signal(interruption, number, saved):
+    with interruption:
         interruption.check()
         os.kill(os.getpid(), number)
         assert not saved
         interruption.check()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_is_noted_and_acted_on_between_two_steps(number):
+    saved = []
+    interruption = Interruption(lambda: saved.append(True))
+    with pytest.raises(SystemExit, match=str(128 + number)):
+        with_signal(interruption, number, saved)
     assert saved == [True]
-    assert exit_.value.code == 128 + number
 
 
 def test_one_that_comes_after_the_last_step_counts_as_well():
     saved = []
-    with pytest.raises(SystemExit), Interruption(lambda: saved.append(True)):
+    with pytest.raises(SystemExit, match="143"), Interruption(lambda: saved.append(True)):
         os.kill(os.getpid(), signal.SIGTERM)
     assert saved == [True]
 
