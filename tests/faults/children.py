@@ -4,6 +4,7 @@ A run of SMALL takes half a second in them. What they say is in the files `out` 
 folder. `before` is called first; it breaks what is to fail.
 """
 
+import importlib
 import json
 import multiprocessing
 import os
@@ -75,6 +76,23 @@ def same(a, b):
 def tidy(folder):
     """Whether nothing unfinished and no lock is left."""
     return not [*folder.glob("*.tmp"), *folder.glob("lock")]
+
+
+def wrap(where, name, count, action):
+    """Have `action` called at the `count`th call of the function."""
+    owner = importlib.import_module(where)
+    *of, name = name.split(".")
+    for part in of:
+        owner = getattr(owner, part)
+    original, calls = getattr(owner, name), [0]
+
+    def wrapped(*arguments, **options):
+        calls[0] += 1
+        if calls[0] == count:
+            action()
+        return original(*arguments, **options)
+
+    setattr(owner, name, wrapped)
 
 
 def _train(cwd, arguments, before):

@@ -1,6 +1,5 @@
 """F3: a signal at any phase: the exit code is 128 + its number, and the rerun ends exact."""
 
-import importlib
 import os
 import random
 import signal
@@ -13,7 +12,7 @@ import pytest
 
 from engine.checkpoint import read
 from engine.signals import SIGNALS
-from tests.faults.children import ROOT, SMALL, run_of, said, same, tidy, train
+from tests.faults.children import ROOT, SMALL, run_of, said, same, tidy, train, wrap
 
 PHASES = {  # what is called there, and at which of the calls the signal comes
     "build": ("engine.run", "prepare_device", 1),
@@ -29,23 +28,6 @@ IN_LOOP = [phase for phase in PHASES if phase not in ("build", "result")]
 
 def send(number, group):
     os.killpg(0, number) if group else os.kill(os.getpid(), number)
-
-
-def wrap(where, name, count, action):
-    """Have `action` called at the `count`th call of the function."""
-    owner = importlib.import_module(where)
-    *of, name = name.split(".")
-    for part in of:
-        owner = getattr(owner, part)
-    original, calls = getattr(owner, name), [0]
-
-    def wrapped(*arguments, **options):
-        calls[0] += 1
-        if calls[0] == count:
-            action()
-        return original(*arguments, **options)
-
-    setattr(owner, name, wrapped)
 
 
 def interrupt(phase, number, group):
@@ -64,13 +46,6 @@ def interrupt_twice(number):
         os._exit(1)  # too late
 
     wrap(*PHASES["step"], action)
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    cwd = tmp_path_factory.mktemp("unbroken")
-    assert train(cwd, *SMALL) == 0
-    return run_of(cwd)
 
 
 def met(cwd, unbroken, phase, number, group, limit):
@@ -92,7 +67,7 @@ def met(cwd, unbroken, phase, number, group, limit):
 
 def test_a_signal_in_any_phase(tmp_path, unbroken, rounds, tally):
     cases = [(p, n, g) for p in PHASES for n in SIGNALS for g in (False, True)]
-    count = rounds(5, len(cases))
+    count = rounds(3, len(cases))
     limit = rounds(600, 2.5)  # a loaded machine says nothing about a time; the long tests are alone
     chosen = cases if count == len(cases) else random.Random(0).sample(cases, count)
     outcomes = [met(tmp_path / str(i), unbroken, *case, limit) for i, case in enumerate(chosen)]

@@ -60,13 +60,6 @@ def limit_file_size(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    cwd = tmp_path_factory.mktemp("unbroken")
-    assert train(cwd, *SMALL) == 0
-    return run_of(cwd)
-
-
 def met(cwd, unbroken, before, site):
     """One line, exit code 3, nothing unfinished, an older checkpoint whole, and the rerun exact."""
     cwd.mkdir()

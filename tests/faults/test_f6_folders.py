@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from tests.faults.children import ROOT, SMALL
+from tests.faults.children import ROOT, SMALL, train
 
 
 def places(tmp_path):
@@ -41,4 +41,4 @@ def test_places_that_cannot_be_written_to(tmp_path, rounds, tally):
 
 
 def test_control_a_place_that_can_is_not_refused(tmp_path):
-    assert not refused(tmp_path / "file" / ".." / ".." / "good", "")
+    assert train(tmp_path, *SMALL, f"out={tmp_path}/good") == 0
