@@ -54,7 +54,7 @@ def _taken(path: Path) -> IO[str]:
             continue
         try:
             _flock(lock, path)
-            if os.path.exists(path) and os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+            if _is_at(lock, path):
                 _watch(lock, path)
                 _sign(lock)
                 return lock
@@ -63,6 +63,13 @@ def _taken(path: Path) -> IO[str]:
             raise
         lock.close()  # the process before us took it away when it left
     raise Refused(f"{path.parent} is taken and left by other processes all the time; try again")
+
+
+def _is_at(lock: IO[str], path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(lock.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _flock(lock: IO[str], path: Path) -> None:
