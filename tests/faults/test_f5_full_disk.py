@@ -12,13 +12,14 @@ import pytest
 from engine import files
 from engine.checkpoint import load, read
 from engine.errors import Refused, Stopped
-from tests.faults.children import SMALL, run_of, said, same, tidy, train
+from tests.faults.children import SMALL, run_of, said, same, tidy, train, wrap
 
 SITES = (
     "config.yaml.tmp", "metrics.jsonl.tmp", "events.out.tfevents", "metrics.jsonl", "last.pt.tmp",
     "weights.safetensors.tmp", "result.json.tmp",
 )  # fmt: skip
 FROM = {"metrics.jsonl": 2, "last.pt.tmp": 2, "events.out.tfevents": 3}  # the write that fails
+SECOND_EPOCH = ("engine.loop", "train_step", 8)
 
 
 class Full(io.FileIO):
@@ -63,6 +64,8 @@ def limit_file_size(size):
 def met(cwd, unbroken, before, site):
     """One line, exit code 3, nothing unfinished, an older checkpoint whole, and the rerun exact."""
     cwd.mkdir()
+    if site == "metrics.jsonl.tmp":  # nothing is in it before there is an epoch to go on from
+        assert train(cwd, *SMALL, before=partial(wrap, *SECOND_EPOCH, partial(os._exit, 9))) == 9
     code = train(cwd, *SMALL, before=before)
     lines = [line for line in said(cwd).splitlines() if line.startswith("train.py: ")]
     told = len(lines) == 1 and site in lines[0] and " bytes " in lines[0]
