@@ -32,7 +32,7 @@ def clean(folder):
 def test_interrupted_while_it_writes(tmp_path, unbroken, rounds, tally):
     draw, outcomes = random.Random(0), []
     for i in range(rounds(2, 20)):
-        number = (signal.SIGTERM, signal.SIGKILL)[i % 2]
+        number = (signal.SIGKILL, signal.SIGTERM)[i % 2]
         cwd = tmp_path / str(i)
         cwd.mkdir()
         code = train(cwd, *SMALL, before=partial(interrupt, number, draw.randint(1, WRITES)))

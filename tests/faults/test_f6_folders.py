@@ -13,11 +13,11 @@ def places(tmp_path):
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "digits").write_text("")
     (tmp_path / "broken").symlink_to(tmp_path / "nowhere" / "at" / "all")
+    yield "/proc/runs", "No such file or directory"
     yield tmp_path / "file", "Not a directory"
     yield tmp_path / "runs", "Not a directory"
     yield tmp_path / "broken", "File exists"
     yield "/dev/null/runs", "Not a directory"
-    yield "/proc/runs", "No such file or directory"
 
 
 def refused(place, why):
