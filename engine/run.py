@@ -56,7 +56,7 @@ class Run:
 
     def resume(self, folder: Path) -> bool:
         """Go on from the newest checkpoint in `folder`; False where there is none."""
-        state = checkpoint.load(folder)
+        state = checkpoint.load(folder, like=self.state_dict())
         if state is not None:
             self.load_state_dict(state)
         return state is not None

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from traceback import clear_frames
 from typing import Any
 
 import hydra
@@ -19,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from engine.errors import Refused
+from engine.signals import exit_on_signals
 from scripts.targets import UnknownTarget, options
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -38,6 +40,7 @@ class UnknownName(Refused):
 
 def door(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Compose `config_name` from the command line and call `task` with it, once for each run."""
+    exit_on_signals()
     _require_hydra_that_runs()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here instead of being printed
     # Threads that spin at barriers make a CPU that does anything else besides many times slower.
@@ -148,6 +151,7 @@ def _answering(task: Callable[[DictConfig], Any], config_name: str) -> Callable[
         except (Refused, HydraException, OmegaConfBaseException) as error:
             refusal = error if isinstance(error, Refused) else Refused(_translated(error))
             _say(str(refusal))
+            clear_frames(error.__traceback__)  # Hydra keeps the error, and a sweep goes on
             if isinstance(error, UnknownName) or HydraConfig.get().mode is RunMode.RUN:
                 raise SystemExit(refusal.exit_code) from error
             raise refusal from error

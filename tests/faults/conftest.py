@@ -9,6 +9,8 @@ import os
 
 import pytest
 
+from tests.faults.children import SMALL, run_of, train
+
 FULL = os.environ.get("ATTNBENCH_FAULTS") == "full"
 
 
@@ -31,3 +33,11 @@ def tally():
         assert reached == of > 0
 
     return note
+
+
+@pytest.fixture(scope="session")
+def unbroken(tmp_path_factory):
+    """The run SMALL, which nothing disturbed."""
+    cwd = tmp_path_factory.mktemp("unbroken")
+    assert train(cwd, *SMALL) == 0
+    return run_of(cwd)
