@@ -70,7 +70,7 @@ def test_a_checkpoint_runs_no_code(tmp_path):
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "harm"),)
 
-    torch.save({"format": 1, "model": Bomb()}, tmp_path / "last.pt")
+    torch.save({"format": checkpoint.FORMAT, "model": Bomb()}, tmp_path / "last.pt")
     assert checkpoint.load(tmp_path) is None
     assert not (tmp_path / "harm").exists()
 
