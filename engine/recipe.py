@@ -1,5 +1,6 @@
 """The recipe: everything that decides how to train, nothing about what."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -79,11 +80,16 @@ class Recipe:
         return self.lr * factor * self.schedule(epoch, self.epochs)
 
     def make_optimizer(self, model: nn.Module) -> Optimizer:
-        if self.decay_norms:
-            return self.optimizer(model.parameters(), lr=self.lr)
-        thin = [p for p in model.parameters() if p.ndim < 2]
-        thick = [p for p in model.parameters() if p.ndim >= 2]
-        return self.optimizer([{"params": thick}, {"params": thin, "weight_decay": 0}], lr=self.lr)
+        """ValueError where the optimizer does not take these parameters or options."""
+        groups = [{"params": list(model.parameters())}]
+        if not self.decay_norms:
+            thick = [p for p in model.parameters() if p.ndim > 1]
+            thin = [p for p in model.parameters() if p.ndim <= 1]
+            groups = [{"params": thick}, {"params": thin, "weight_decay": 0.0}]
+        optimizer = self.optimizer(groups, lr=self.lr)
+        if inspect.signature(optimizer.step).parameters["closure"].default is not None:
+            raise ValueError(f"{type(optimizer).__name__} asks for the loss again in each step")
+        return optimizer
 
     def make_average(self, model: nn.Module) -> Average:
         return Latest(model) if self.ema is None else EMA(model, self.ema)

@@ -73,6 +73,11 @@ def test_without_decay_of_norms_only_the_weights_of_layers_decay():
     assert free["params"] == [net[0].bias, net[1].weight, net[1].bias, net[3].bias]
 
 
+def test_an_optimizer_of_another_kind_is_refused():
+    with pytest.raises(ValueError, match="LBFGS asks for the loss again in each step"):
+        recipe(optimizer=torch.optim.LBFGS).make_optimizer(nn.Linear(2, 2))
+
+
 def test_no_part_of_a_batch_is_a_single_image():
     whole = recipe(batch_size=16, accumulate=4)
     assert [whole.parts(n) for n in (16, 9, 8, 7, 5, 3, 2, 1)] == [4, 4, 4, 3, 2, 1, 1, 1]

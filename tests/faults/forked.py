@@ -1,0 +1,81 @@
+"""train.py again and again from one process that has torch loaded, each time in a fork.
+
+    python forked.py JOBS.json
+
+A job has `arguments` and `cwd`; `kill`, the tick at which it gets a SIGKILL, or null; and `forget`,
+a part of the state that it does not restore, or null. A tick is the moment in front of and behind
+each update of the weights, in front of each evaluation and behind each line of the log. Prints the
+exit codes as a list.
+"""
+
+import itertools
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
+
+import engine.digits
+import engine.log
+import engine.loop
+import train
+from engine.run import Run
+from scripts.door import door
+
+
+def arm(at):
+    """SIGKILL at tick number `at`, counted from 1."""
+    ticks = itertools.count(1)
+
+    def tick(*_):
+        if next(ticks) == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    register_optimizer_step_pre_hook(tick)
+    register_optimizer_step_post_hook(tick)
+    evaluate, epoch = engine.loop.evaluate, engine.log.Log.epoch
+    engine.loop.evaluate = lambda *args, **options: (tick(), evaluate(*args, **options))[1]
+    engine.log.Log.epoch = lambda *args: (epoch(*args), tick())[0]
+
+
+def forget(part):
+    restore = Run.load_state_dict
+    Run.load_state_dict = lambda run, state: restore(run, state | {part: run.state_dict()[part]})
+
+
+def child(job):
+    os.chdir(job["cwd"])
+    output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(output, stream)
+    if job["kill"]:
+        arm(job["kill"])
+    if job["forget"]:
+        forget(job["forget"])
+    sys.argv = ["train.py", *job["arguments"]]
+    door(train.main, "train")
+
+
+def run(job):
+    """The exit code of the job: negative, the signal that ended it."""
+    process = os.fork()
+    if process == 0:
+        code = 1
+        try:
+            child(job)
+            code = 0
+        except SystemExit as end:
+            code = end.code
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+
+
+if __name__ == "__main__":
+    engine.digits._read(8)
+    print(json.dumps([run(job) for job in json.loads(Path(sys.argv[1]).read_text())]))
