@@ -1,17 +1,12 @@
 """F1: a run that is killed at any step ends, by the same command again, with the same bits."""
 
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[2]
 SMALL = ["data=digits", "data.image_size=8", "model=resnet20", "recipe=digits", "device=cpu"]
 SHORT = ["data.val=1200", "recipe.epochs=3"]  # 237 images are left: four updates an epoch
 FEATURES = [
@@ -28,25 +23,6 @@ CASES = {  # what is trained; a data set that streams would be two more of them
     "adamw": [*SMALL, *SHORT, *FEATURES, *ADAMW],
 }
 TICKS = 3 * (2 * 4 + 2) + 1  # of forked.py, in such a run; the test set is measured at the end
-
-
-def job(arguments, cwd, kill=None, forget=None):
-    cwd.mkdir(exist_ok=True)
-    return {"arguments": arguments, "cwd": str(cwd), "kill": kill, "forget": forget}
-
-
-def run(jobs, tmp_path):
-    """The exit codes of the jobs, one after another."""
-    listed = tmp_path / "jobs.json"
-    listed.write_text(json.dumps(jobs))
-    ended = subprocess.run(
-        [sys.executable, str(ROOT / "tests/faults/forked.py"), str(listed)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
-    assert ended.returncode == 0, ended.stderr
-    return json.loads(ended.stdout)
 
 
 def left(cwd):
@@ -72,25 +48,26 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_f1_a_run_killed_at_any_step_ends_with_the_same_bits(case, rounds, tally, tmp_path):
-    random_tick = random.Random(case)
-    unbroken, arguments = tmp_path / "unbroken", CASES[case]
-    jobs, expected = [job(arguments, unbroken)], [0]
+def test_f1_a_run_killed_at_any_step_ends_with_the_same_bits(case, rounds, tally, tmp_path, forked):
+    tick = random.Random(case)
+    unbroken, run = tmp_path / "unbroken", {"arguments": CASES[case]}
     folders = [tmp_path / f"{k}" for k in range(rounds(2, 100) // len(CASES))]
-    for folder in folders:
-        jobs += [job(arguments, folder, random_tick.randint(1, TICKS)), job(arguments, folder)]
+    jobs, expected = [run | {"cwd": unbroken}], [0]
+    for cwd in folders:
+        jobs += [run | {"cwd": cwd, "kill": tick.randint(1, TICKS)}, run | {"cwd": cwd}]
         expected += [-signal.SIGKILL, 0]
-    assert run(jobs, tmp_path) == expected
-    outcomes = [same(left(folder), left(unbroken)) for folder in folders]
+    assert forked(*jobs) == expected
+    outcomes = [same(left(cwd), left(unbroken)) for cwd in folders]
     tally("F1", f"SIGKILL at a random step ({case}), repeated: equal to the bit", outcomes)
 
 
-def test_f1_control_a_resume_that_forgets_the_average_is_told_apart(tmp_path):
-    unbroken, folder = tmp_path / "unbroken", tmp_path / "killed"
-    jobs = [
-        job(CASES["sgd"], unbroken),
-        job(CASES["sgd"], folder, kill=TICKS // 2),
-        job(CASES["sgd"], folder, forget="average"),
-    ]
-    assert run(jobs, tmp_path) == [0, -signal.SIGKILL, 0]
-    assert not same(left(folder), left(unbroken))
+def test_f1_control_a_resume_that_forgets_the_average_is_told_apart(tmp_path, forked):
+    unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
+    run = {"arguments": CASES["sgd"]}
+    ended = forked(
+        run | {"cwd": unbroken},
+        run | {"cwd": killed, "kill": TICKS // 2},
+        run | {"cwd": killed, "forget": "average"},
+    )
+    assert ended == [0, -signal.SIGKILL, 0]
+    assert not same(left(killed), left(unbroken))
