@@ -83,21 +83,16 @@ def train_step(run: Run, pixels: Tensor, targets: Tensor, steps: int) -> None:
     for group in run.optimizer.param_groups:
         group["lr"] = recipe.lr_at(step, steps)
     run.optimizer.zero_grad(set_to_none=True)
-    parts = recipe.parts(len(pixels))
-    losses, logits = zip(
-        *(
-            _backward(run, *part, len(part[0]) / len(pixels))
-            for part in zip(pixels.tensor_split(parts), targets.tensor_split(parts), strict=True)
-        ),
-        strict=True,
-    )
+    count = recipe.parts(len(pixels))
+    parts = zip(pixels.tensor_split(count), targets.tensor_split(count), strict=True)
+    done = [_backward(run, *part, len(part[0]) / len(pixels)) for part in parts]
     if recipe.clip_norm is not None:
         nn.utils.clip_grad_norm_(run.model.parameters(), recipe.clip_norm)
     run.optimizer.step()
     run.average.update(run.model, step)
-    run.losses.append(sum(losses))
+    run.losses.append(sum(loss for loss, _ in done))
     labels = targets if targets.ndim == 1 else targets.argmax(1)
-    run.correct += hits(torch.cat(logits), labels).sum(1)
+    run.correct += hits(torch.cat([logits for _, logits in done]), labels).sum(1)
     run.step += 1
 
 

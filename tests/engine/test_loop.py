@@ -4,7 +4,7 @@ from functools import partial
 import pytest
 import torch
 
-from engine import checkpoint
+from engine import checkpoint, recipe
 from engine.augment import Keep
 from engine.errors import Refused
 from engine.images import Normalize
@@ -241,6 +241,15 @@ def test_the_average_is_what_is_measured(new_run, images):
         logits = run.model.eval()(NORMALIZE(images.pixels))
     expected = torch.nn.functional.cross_entropy(logits, images.labels).item()
     assert of_average == pytest.approx(expected)
+
+
+def test_every_step_of_every_seed_mixes_in_its_own_way(new_run, images, monkeypatch):
+    seeds = []
+    monkeypatch.setattr(recipe, "mixed", lambda x, y, *rest: seeds.append(rest[-1]) or (x, y))
+    for seed in (0, 0, 1):
+        to_the_end(new_run(seed, mixup=1.0), images)
+    assert seeds[:12] == seeds[12:24]
+    assert len(set(seeds)) == 24
 
 
 def test_mixed_images_count_by_the_class_they_have_most_of(new_run, images):
