@@ -243,6 +243,13 @@ def test_the_average_is_what_is_measured(new_run, images):
     assert of_average == pytest.approx(expected)
 
 
+def test_the_average_is_told_the_step_of_the_whole_run(new_run, images):
+    run, steps = new_run(), []
+    run.average.update = lambda model, step: steps.append(step)
+    to_the_end(run, images)
+    assert steps == list(range(12))
+
+
 def test_every_step_of_every_seed_mixes_in_its_own_way(new_run, images, monkeypatch):
     seeds = []
     monkeypatch.setattr(recipe, "mixed", lambda x, y, *rest: seeds.append(rest[-1]) or (x, y))
