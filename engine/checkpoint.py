@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from engine.errors import Refused, Stopped
 from engine.files import replacing, require_space
 
-FORMAT = 1
+FORMAT = 2
 NAMES = ("last.pt", "previous.pt")
 
 

@@ -81,17 +81,17 @@ class Attention:
 @torch.inference_mode()
 def look(run: Run, images: Images, normalize: Normalize) -> Attention:
     """What the attention of the network of `run` does to the first evaluation batch of `images`."""
-    seen, found = Attention(), dict(modules(run.model))
+    seen, found = Attention(), dict(modules(run.measured))
     if not found:
         return seen
-    run.model.eval()
+    run.measured.eval()
     first = torch.arange(min(EVALUATION_BATCH, len(images)), device=run.device)
     with ExitStack() as hooks, run.autocast():
         for name, module in found.items():
             handle = module.register_forward_hook(partial(seen.note, name))
             hooks.callback(handle.remove)
         for pixels, _ in images.batches([first], Keep(), run.seed, run.epoch):
-            run.model(normalize(pixels))
+            run.measured(normalize(pixels))
     return seen
 
 

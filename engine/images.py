@@ -37,7 +37,7 @@ class Images:
         return Images(self.pixels[indices], self.labels[indices], self.classes)
 
     def batches(
-        self, indices: Iterable[Tensor], augment: Augment, seed: int, epoch: int
+        self, indices: Iterable[Tensor], augment: Augment | Crop, seed: int, epoch: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """For each of `indices`, its pixels (n, H, W, 3) uint8, augmented, and its labels (n,)."""
         if isinstance(augment, Crop):

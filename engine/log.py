@@ -104,10 +104,12 @@ class Log:
 
 def _line(row: dict[str, Any], run: Run) -> str:
     watched = next(split for split in ("val", "test") if f"{split}.top1" in row)
+    top1, top5 = row[f"{watched}.top1"], row[f"{watched}.top5"]
+    weights = " (ema)" if run.recipe.ema is not None else ""
     return (
         f"epoch {row['epoch']:>3}/{run.recipe.epochs}  lr {row['train.lr']:.4f}  "
         f"loss {row['train.loss']:.3f}  train {row['train.top1']:.2f} %  "
-        f"{watched} top-1 {row[f'{watched}.top1']:.2f} %  top-5 {row[f'{watched}.top5']:.2f} %  "
+        f"{watched}{weights} top-1 {top1:.2f} %  top-5 {top5:.2f} %  "
         f"{run.images_per_second:,.0f} images/s"
     )
 

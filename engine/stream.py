@@ -62,7 +62,7 @@ class Stream:
         return Stream(self.files.take(indices), self.reading, self.labels[indices])
 
     def batches(
-        self, indices: Iterable[Tensor], augment: Augment, seed: int, epoch: int
+        self, indices: Iterable[Tensor], augment: Augment | Crop, seed: int, epoch: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """For each of `indices`, its pixels (n, H, W, 3) uint8 on the device, and its labels (n,).
 

@@ -7,7 +7,7 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from traceback import clear_frames
 from typing import Any
@@ -118,7 +118,10 @@ def build(node: DictConfig) -> Any:
     from scripts.values import check_values  # it imports what the targets are in: torch
 
     key = node._get_full_key(None)
-    check_values(OmegaConf.to_container(node, resolve=True), key)
+    resolved = OmegaConf.to_container(node, resolve=True)
+    for target in _targets(resolved):  # in a list or behind ${...} check_names sees none of them
+        _options_of(target, key)
+    check_values(resolved, key)
     try:
         return hydra.utils.instantiate(node, _convert_="all")
     except InstantiationException as error:
@@ -157,6 +160,15 @@ def _answering(task: Callable[[DictConfig], Any], config_name: str) -> Callable[
             raise refusal from error
 
     return job
+
+
+def _targets(tree: Any) -> Iterator[str]:
+    """Every `_target_` in a resolved configuration, in whatever it is wrapped."""
+    if isinstance(tree, dict) and "_target_" in tree:
+        yield tree["_target_"]
+    if isinstance(tree, dict | list):
+        for item in tree.values() if isinstance(tree, dict) else tree:
+            yield from _targets(item)
 
 
 def _options_of(target: str, path: str) -> tuple[str, ...]:

@@ -75,7 +75,7 @@ def test_every_recipe_builds(recipe):
     built = build(conf(f"recipe={recipe}").recipe)
     assert built.lr_at(0, 100) > 0
     net = torch.nn.Linear(2, 2)
-    assert built.make_optimizer(net).param_groups[0]["momentum"] == 0.9
+    assert built.make_optimizer(net).param_groups[0]["lr"] == built.lr
 
 
 @pytest.mark.parametrize("data", [name for name in choices("data") if name != "folder"])

@@ -71,7 +71,7 @@ def test_a_checkpoint_runs_no_code(tmp_path):
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "harm"),)
 
-    torch.save({"format": 1, "model": Bomb()}, tmp_path / "last.pt")
+    torch.save({"format": checkpoint.FORMAT, "model": Bomb()}, tmp_path / "last.pt")
     with pytest.raises(Refused, match=r"last\.pt cannot be used: torch cannot load it"):
         checkpoint.load(tmp_path, like=STATE)
     assert not (tmp_path / "harm").exists()
