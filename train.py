@@ -20,11 +20,12 @@ def train(cfg: DictConfig, folder: RunDir) -> dict[str, object]:
     from engine.result import finish
     from engine.run import Run, prepare_device
     from engine.signals import Interruption
+    from scripts.network import network
 
     device = prepare_device(cfg.device)
     recipe, source = build(cfg.recipe), build(cfg.data)
     torch.manual_seed(cfg.seed)
-    run = Run(build(cfg.model), recipe, cfg.seed, device, cfg.precision)
+    run = Run(network(cfg), recipe, cfg.seed, device, cfg.precision)
     with folder.claim():
         with refusing("data"):
             images = {split: source.load(split).to(device) for split in source.splits}

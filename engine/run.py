@@ -9,7 +9,7 @@ from torch import nn
 
 from engine import checkpoint
 from engine.cost import params
-from engine.errors import Refused
+from engine.errors import Refused, refusing
 from engine.recipe import Recipe, penalized
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -27,7 +27,8 @@ class Run:
             raise Refused(f"recipe.sparsity={recipe.sparsity}: this network has nothing it acts on")
         self.model = model.to(device, memory_format=torch.channels_last)
         self.recipe = recipe
-        self.optimizer = recipe.make_optimizer(self.model)
+        with refusing("recipe.optimizer"):
+            self.optimizer = recipe.make_optimizer(self.model)
         self.seed = seed
         self.device = torch.device(device)
         self.precision = precision
