@@ -2,15 +2,26 @@
 
 import json
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from engine.errors import refusing
 from scripts.door import door
 from scripts.stored import stored_config, stored_run, stored_source
+from scripts.values import check_options
+
+KINDS = {
+    "run": str,
+    "split": str,
+    "root": str | None,
+    "device": str,
+    "per_class": bool,
+    "json": bool,
+}
 
 
 def measure(cfg: DictConfig) -> dict[str, object]:
     """Loss, top1 and top5 (%) of the run in `cfg.run` on one split, and by class if asked for."""
+    check_options(OmegaConf.to_container(cfg, throw_on_missing=True), KINDS)
     run_cfg = stored_config(cfg.run, cfg.root)
     from engine.loop import accuracy_by_class, predict, summary
     from engine.run import prepare_device

@@ -12,8 +12,7 @@ from scripts.runs import run_directory
 
 def train(cfg: DictConfig, folder: RunDir) -> dict[str, object]:
     """Train to the last epoch, resuming what `folder` holds; return the result."""
-    import torch  # not before the names are checked and the folder is found to be free
-
+    # they import torch: not before the names are checked and the folder is found to be free
     from engine.checkpoint import require_room
     from engine.gates import look
     from engine.log import Log
@@ -21,11 +20,11 @@ def train(cfg: DictConfig, folder: RunDir) -> dict[str, object]:
     from engine.result import finish
     from engine.run import Run, prepare_device
     from engine.signals import Interruption
+    from scripts.network import network
 
     device = prepare_device(cfg.device)
     recipe, source = build(cfg.recipe), build(cfg.data)
-    torch.manual_seed(cfg.seed)
-    run = Run(build(cfg.model), recipe, cfg.seed, device, cfg.precision)
+    run = Run(network(cfg), recipe, cfg.seed, device, cfg.precision)
     require_room(folder.path, run.model)
     with refusing("data"):
         images = {split: source.load(split).to(device) for split in source.splits}

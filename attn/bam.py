@@ -51,6 +51,8 @@ class BAM(nn.Module):
         super().__init__()
         if combine not in COMBINE:
             raise ValueError(f"combine={combine}: choose from {', '.join(COMBINE)}")
+        if dilation < 1:
+            raise ValueError(f"dilation must be positive, got {dilation}")
         hidden = hidden_channels(channels, reduction)
         self.channel = ChannelBranch(channels, hidden)
         self.spatial = SpatialBranch(channels, hidden, dilation)

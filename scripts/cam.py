@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from engine.errors import Refused, refusing
 from scripts.door import door
 from scripts.stored import stored_config, stored_run, stored_source
-from scripts.values import describe, fits
+from scripts.values import check_options
 
 if TYPE_CHECKING:  # they take seconds to import, which wrong input need not wait for
     from engine.images import Normalize
@@ -28,6 +28,9 @@ KINDS = {
     "layer": str,
     "out": str,
     "board": bool,
+    "split": str,
+    "root": str | None,
+    "device": str,
 }
 MOST = 64  # images that fit one picture
 UNSEEN = ("root", "stem", "statistics")  # options of a data set that leave its images alone
@@ -62,9 +65,7 @@ def main(cfg: DictConfig) -> None:
 
 def check(cfg: DictConfig) -> None:
     """Raise Refused for the first option whose value cannot be."""
-    for name, value in OmegaConf.to_container(cfg, throw_on_missing=True).items():
-        if name in KINDS and not fits(value, KINDS[name]):
-            raise Refused(f"{name}={value}: expected {describe(KINDS[name])}")
+    check_options(OmegaConf.to_container(cfg, throw_on_missing=True), KINDS)
     if not 0 <= cfg.seed < 2**63:
         raise Refused(f"seed={cfg.seed}: expected a whole number, 0 or more")
     count = cfg.images if cfg.indices is None else len(cfg.indices)

@@ -7,31 +7,29 @@ import difflib
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from traceback import clear_frames
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from engine.errors import Refused
 from engine.signals import exit_on_signals
+from scripts.answers import first_line, translated
 from scripts.targets import UnknownTarget, options
 
 CONF = Path(__file__).parent.parent / "conf"
 GROUPS = tuple(sorted(f.name for f in CONF.iterdir() if f.is_dir() and f.name != "__pycache__"))
 SPECIAL = ("_target_", "_partial_")
-MESSAGES = {  # what Hydra and OmegaConf say: what we say instead
-    r"Missing mandatory value: (\S+)": r"\1 is missing: give it with \1=...",
-    r"Ambiguous value for argument '(\S+)'": r"\1: add -m to sweep over these values",
-    r"Error parsing override '([^'=]+)'": r"\1: write \1=VALUE, or --help for the choices",
-    r"Refused raised while resolving interpolation: ([^\n]+)": r"\1",
-}
+NO_CHOICE = re.compile(r"null|true|false|[-+\d\[][^']*")  # for these Hydra does not name the group
+SWEEP = ("-m", "--multirun")  # put first: argparse takes no words on both sides of a flag
+VALUES_WRONG = (ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError)
 
 
 class UnknownName(Refused):
@@ -45,14 +43,18 @@ def door(task: Callable[[DictConfig], Any], config_name: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here instead of being printed
     # Threads that spin at barriers make a CPU that does anything else besides many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    sys.argv[1:] = [forced(argument) for argument in sys.argv[1:]]
+    sys.argv[1:] = sorted(map(forced, sys.argv[1:]), key=lambda a: a not in SWEEP)
     OmegaConf.register_new_resolver("classes", count_classes, replace=True)
     version = {} if hydra.__version__ >= "1.4" else {"version_base": "1.3"}
     decorate = hydra.main(config_path=str(CONF), config_name=config_name, **version)
     try:
         decorate(_answering(task, config_name))()
     except (HydraException, OmegaConfBaseException) as error:
-        sys.exit(_say(_translated(error)))
+        sys.exit(say(translated(error)))
+    except (ValueError, AssertionError) as error:  # flags that Hydra does not take together
+        if _in_task(error):
+            raise
+        sys.exit(say(translated(error)))
     except Refused as error:
         sys.exit(error.exit_code)  # said when it happened, in one job of a sweep
     except KeyboardInterrupt:
@@ -71,15 +73,17 @@ def forced(argument: str) -> str:
     name = key.lstrip("+")
     if not equals or key.startswith(("-", "~")) or "/" in name or name.startswith("hydra."):
         return argument
-    if "/" in value and value[0] not in "'\"{":
+    if ("/" in value or not value.isascii()) and value[0] not in "'\"{":
         value = _quoted(value)
-    return f"{name}={value}" if name in GROUPS else f"++{name}={value}"
+    if name in GROUPS:
+        return f"{name}='{value}'" if NO_CHOICE.fullmatch(value) else f"{name}={value}"
+    return f"++{name}={value}"
 
 
 def _quoted(value: str) -> str:
     """A path, or a list of paths, in quotes; what may be something else as it is."""
     if not value.startswith("["):
-        taken = "=" not in value and not os.path.exists(value)
+        taken = value.isascii() and "=" not in value and not os.path.exists(value)
         return value if taken else "'" + value.replace("'", r"\'") + "'"
     if set(value) & set("'\"{") or not value.endswith("]"):
         return value
@@ -102,7 +106,9 @@ def plain(config_name: str, choices: Mapping[str, str | None] | None = None) -> 
 def check_names(cfg: DictConfig, known: DictConfig, path: str = "") -> None:
     """Raise UnknownName for a key that nothing reads, naming the nearest that something does."""
     target = cfg.get("_target_")
-    allowed = [*_options_of(target, path), *SPECIAL] if target else list(known)
+    allowed = [*_options_of(target, path), *SPECIAL] if "_target_" in cfg else list(known)
+    if "_target_" in known and _partial(cfg) is not _partial(known):
+        raise UnknownName(f"{path}._partial_={_partial(cfg)}: this is no option; leave it out")
     for key in cfg:
         where = f"{path}.{key}" if path else str(key)
         if key not in allowed:
@@ -126,11 +132,11 @@ def build(node: DictConfig) -> Any:
         return hydra.utils.instantiate(node, _convert_="all")
     except InstantiationException as error:
         cause: BaseException = error
-        while cause.__cause__:
+        while isinstance(cause, InstantiationException) and cause.__cause__:
             cause = cause.__cause__
-        if not isinstance(cause, ValueError | TypeError):
+        if not isinstance(cause, VALUES_WRONG):
             raise
-        raise Refused(f"{key}: {cause}") from error
+        raise Refused(f"{key}: {first_line(cause)}") from error
 
 
 def count_classes(path: str, chosen: int | Sequence[str] | None = None) -> int:
@@ -152,9 +158,11 @@ def _answering(task: Callable[[DictConfig], Any], config_name: str) -> Callable[
             check_names(cfg, plain(config_name))
             return task(cfg)
         except (Refused, HydraException, OmegaConfBaseException) as error:
-            refusal = error if isinstance(error, Refused) else Refused(_translated(error))
-            _say(str(refusal))
-            clear_frames(error.__traceback__)  # Hydra keeps the error, and a sweep goes on
+            refusal = error if isinstance(error, Refused) else Refused(translated(error))
+            say(str(refusal))
+            traceback.clear_frames(
+                error.__traceback__
+            )  # Hydra keeps the error, and a sweep goes on
             if isinstance(error, UnknownName) or HydraConfig.get().mode is RunMode.RUN:
                 raise SystemExit(refusal.exit_code) from error
             raise refusal from error
@@ -171,7 +179,13 @@ def _targets(tree: Any) -> Iterator[str]:
             yield from _targets(item)
 
 
+def _partial(node: DictConfig) -> Any:
+    return node.get("_partial_", False)
+
+
 def _options_of(target: str, path: str) -> tuple[str, ...]:
+    if not isinstance(target, str):
+        raise UnknownName(f"{path}._target_={target}: expected a class, such as attn.NAM")
     try:
         return options(target)
     except UnknownTarget as error:
@@ -183,26 +197,15 @@ def _hint(key: str, allowed: Iterable[str], path: str, target: str | None) -> st
     names = sorted(names - {*SPECIAL, "slots"})
     if near := difflib.get_close_matches(str(key), names, 1, 0.5):
         return f"did you mean {path}.{near[0]}?" if path else f"did you mean {near[0]}?"
-    return f"there are {', '.join(names)}" if names else f"{target} has no options"
+    return f"there are {', '.join(names)}" if names else f"{target or path} has no options"
 
 
-def _translated(error: Exception) -> str:
-    """Hydra's and OmegaConf's messages, in one line and in the words of the command line."""
-    if isinstance(error, MissingConfigException) and error.options is not None:
-        group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        near = difflib.get_close_matches(name, error.options, 1)
-        guess = f"; did you mean {group}={near[0]}?" if near else ""
-        return f"unknown {group} '{name}'{guess} (there are {', '.join(error.options)})"
-    text = str(error)
-    for pattern, words in MESSAGES.items():
-        if found := re.search(pattern, text, re.DOTALL):
-            return found.expand(words).replace("++", "")
-    key = getattr(error, "full_key", None)
-    first = text.strip().splitlines()[0].replace("++", "")
-    return f"{key}: {first}" if key else first
+def _in_task(error: BaseException) -> bool:
+    return any(frame.name == "job" for frame in traceback.extract_tb(error.__traceback__))
 
 
-def _say(message: str) -> int:
+def say(message: str) -> int:
+    """The one line that a user who is refused gets to read; its exit code."""
     print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
     return 2
 
@@ -210,5 +213,5 @@ def _say(message: str) -> int:
 def _require_hydra_that_runs() -> None:
     if sys.version_info >= (3, 14) and hydra.__version__ < "1.4":
         sys.exit(
-            _say("Hydra 1.3 does not run on Python 3.14: pip install --pre 'hydra-core>=1.4rc'")
+            say("Hydra 1.3 does not run on Python 3.14: pip install --pre 'hydra-core>=1.4rc'")
         )

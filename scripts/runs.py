@@ -11,6 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from engine.errors import Refused
 from engine.rundir import MACHINE, RunDir, flat
 from scripts.door import plain
+from scripts.values import check_options
+
+KINDS = {"precision": str, "device": str, "out": str}  # what no constructor is given
 
 # What the model's node holds as well, once resolved.
 IN_MODEL = ("attn", "sites", "fusion", "conv", "norm", "stages", "slots")
@@ -23,13 +26,14 @@ def run_directory(cfg: DictConfig, choices: Mapping[str, str | None] | None = No
     `choices` are those of the groups, where `cfg` is not the one this process was started with.
     """
     choices = choices or HydraConfig.get().runtime.choices
-    if not isinstance(cfg.seed, int) or cfg.seed < 0:
+    resolved = OmegaConf.to_container(cfg, resolve=True)
+    check_options(resolved, KINDS)
+    if type(cfg.seed) is not int or not 0 <= cfg.seed < 2**63:
         raise Refused(f"seed={cfg.seed}: expected a whole number, 0 or more")
     labels = {group: choices[group] for group in ("data", "model", "attn", "recipe")}
     other = changes(cfg, plain("train", choices))
-    path = Path(str(cfg.out), *labels.values(), *_short(other), f"seed{cfg.seed}")
+    path = Path(cfg.out, *labels.values(), *_short(other), f"seed{cfg.seed}")
     labels |= {"other": other, "seed": cfg.seed}
-    resolved = OmegaConf.to_container(cfg, resolve=True)
     config = {key: value for key, value in resolved.items() if key not in IN_MODEL}
     return RunDir(path, config, labels)
 

@@ -18,12 +18,27 @@ from report.latex import latex
 from report.published import published
 from report.table import Comparison, Row, Table, judged, of_records, remarks, with_published
 from report.text import markdown
-from scripts.door import CONF, door
+from scripts.door import CONF, door, say
 from scripts.measure import Costs, costs
 from scripts.plan import Overrides, Section, of_runs, overrides, sections
 from scripts.sweep import lacking, listing, record, train
+from scripts.values import check_options
 
 OWN = {*OmegaConf.load(CONF / "table.yaml"), "table"} - {"hydra"}  # the rest is for the runs
+KINDS = {
+    "runs": str,
+    "run": bool,
+    "seeds": int | Sequence[int] | None,
+    "cost": bool | None,
+    "to": str,
+    "latex": bool,
+}
+TABLE = {
+    "table.title": str,
+    "table.baseline": str,
+    "table.settings": Mapping[str, Any],
+    "table.rows": Mapping[str, str],
+}
 
 
 def split(arguments: Sequence[str]) -> tuple[list[str], Overrides]:
@@ -37,6 +52,7 @@ def split(arguments: Sequence[str]) -> tuple[list[str], Overrides]:
 
 def main(command: str, said: Overrides, cfg: DictConfig) -> None:
     """Train what is missing if asked to; print the table and write its files."""
+    check_options(OmegaConf.to_container(cfg), KINDS)
     missing = 0
     if "table" in cfg:
         table, folder, missing = planned(cfg, said)
@@ -70,6 +86,9 @@ def planned(cfg: DictConfig, said: Overrides) -> tuple[Table, Path, int]:
     if "seed" in said:
         raise Refused(f"seed={said['seed']}: a table has several; say seeds=[{said['seed']}]")
     conf = OmegaConf.to_container(cfg.table)
+    check_options({f"table.{key}": value for key, value in conf.items()}, TABLE)
+    if conf["baseline"] not in conf["rows"]:
+        raise Refused(f"table.baseline={conf['baseline']}: choose from {', '.join(conf['rows'])}")
     seeds = _seeds(conf["seeds"] if cfg.seeds is None else cfg.seeds)
     plan = sections(conf, said | {"out": str(cfg.runs)}, seeds)
     if missing := lacking(plan):
@@ -107,7 +126,7 @@ def _table(
 
 def _seeds(said: int | ListConfig) -> list[int]:
     seeds = list(range(said)) if isinstance(said, int) else list(said)
-    if not seeds or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
+    if not seeds or min(seeds) < 0 or len({*seeds}) < len(seeds):
         raise Refused(f"seeds={said}: expected how many, or which: seeds=3 or seeds=[0,2,5]")
     return seeds
 
@@ -121,5 +140,5 @@ if __name__ == "__main__":
     try:
         sys.argv[1:], said = split(sys.argv[1:])
     except Refused as refusal:
-        sys.exit(f"table.py: {refusal}")
+        sys.exit(say(str(refusal)))
     door(partial(main, command, said), "table")

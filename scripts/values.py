@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import math
 from collections.abc import Collection, Iterator, Mapping
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -24,8 +25,15 @@ def check_values(config: Mapping[str, Any], path: str = "") -> None:
             raise Refused(f"{where}={value}: expected {describe(annotation)}")
 
 
+def check_options(options: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
+    """Raise Refused for the first of a script's own options that is not of its kind."""
+    for name, kind in kinds.items():
+        if not fits(options.get(name), kind):
+            raise Refused(f"{name}={options.get(name)}: expected {describe(kind)}")
+
+
 def fits(value: Any, annotation: Any) -> bool:
-    """Whether a value from YAML can be what the annotation says."""
+    """Whether a value from YAML can be what the annotation says; NaN, ∞ and "" never are."""
     if annotation in (inspect.Parameter.empty, Any):
         return True
     origin = get_origin(annotation)
@@ -34,8 +42,7 @@ def fits(value: Any, annotation: Any) -> bool:
     if origin is Literal:
         return value in get_args(annotation)
     if annotation in WORDS:
-        kinds = (int, float) if annotation is float else (annotation,)
-        return isinstance(value, kinds) and (annotation is bool or not isinstance(value, bool))
+        return _is(value, annotation)
     if _is_collection(annotation):
         items = [item for item in get_args(annotation) if item is not ...]
         return isinstance(value, list) and all(any(fits(v, i) for i in items) for v in value)
@@ -57,6 +64,14 @@ def describe(annotation: Any) -> str:
     if get_origin(annotation) is Mapping:
         return f"a mapping {{...: {describe(get_args(annotation)[1])}}}"
     return WORDS.get(annotation, "a group of options with a _target_")
+
+
+def _is(value: Any, kind: type) -> bool:
+    if isinstance(value, bool) and kind is not bool:
+        return False
+    if kind is float:
+        return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, kind) and value != ""
 
 
 def _is_collection(annotation: Any) -> bool:

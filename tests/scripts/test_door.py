@@ -136,6 +136,18 @@ def test_forced_leaves_choices_flags_and_hydras_own_alone():
     assert forced("recipe.lr=1") == forced("+recipe.lr=1") == "++recipe.lr=1"
 
 
+def test_forced_quotes_what_is_no_choice_so_that_the_group_is_named():
+    for value in ("null", "true", "3", "-1", "[se,nam]"):
+        assert forced(f"attn={value}") == f"attn='{value}'"
+    same = ["attn=se,nam", "attn=glob(e*)", "attn='se'", "attn=", "attn=choice(se,nam)"]
+    assert [forced(argument) for argument in same] == same
+
+
+def test_forced_quotes_letters_that_hydras_grammar_has_not():
+    assert forced("out=übung") == "++out='übung'"
+    assert forced("attn=ném") == "attn='ném'"
+
+
 def test_forced_quotes_paths_that_hydras_grammar_would_not_take(tmp_path):
     odd = tmp_path / "a b"
     odd.mkdir()

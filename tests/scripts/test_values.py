@@ -4,7 +4,7 @@ from typing import Any, Literal
 import pytest
 
 from engine.errors import Refused
-from scripts.values import check_values, describe, fits
+from scripts.values import check_options, check_values, describe, fits
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,9 @@ def test_values_that_fit(value, annotation):
         (1, bool),
         (3.5, int),
         ("abc", float),
+        (float("nan"), float),
+        (float("inf"), float | None),
+        ("", str),
         (None, int),
         (1, str),
         ([1, "a"], Sequence[int]),
@@ -61,3 +64,10 @@ def test_the_option_is_named_wherever_it_is():
     config = {"schedule": {"_target_": "engine.schedule.Step", "milestones": [1, "x"]}}
     with pytest.raises(Refused, match=r"^recipe\.schedule\.milestones=\[1, 'x'\]: expected a list"):
         check_values(config, "recipe")
+
+
+def test_options_of_a_script_are_held_against_their_kinds():
+    check_options({"run": True, "other": 3}, {"run": bool})
+    for options in ({"run": "maybe"}, {"run": None}, {}):
+        with pytest.raises(Refused, match=r"^run=.*: expected true or false$"):
+            check_options(options, {"run": bool})

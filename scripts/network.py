@@ -1,0 +1,32 @@
+"""The network of a configuration, tried out before any data is read."""
+
+import copy
+
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from engine.errors import Refused
+from scripts.door import build
+
+
+def network(cfg: DictConfig) -> nn.Module:
+    """What `cfg.model` describes, its weights drawn by `cfg.seed`.
+
+    Refused where it cannot take the images of `cfg.data`.
+    """
+    for key in ("num_classes", "image_size"):
+        here, there = cfg.model.get(key), cfg.data[key]
+        if here not in (None, there):
+            raise Refused(f"model.{key}={here}: the data has {there}; leave it out")
+    torch.manual_seed(cfg.seed)
+    model = build(cfg.model)
+    side = cfg.data.image_size
+    images = torch.empty(2, 3, side, side, device="meta")  # no memory, and nothing is computed
+    try:
+        with torch.no_grad():
+            copy.deepcopy(model).to("meta").eval()(images)
+    except (RuntimeError, TypeError, ValueError, LookupError) as error:
+        first = str(error).splitlines()[0]
+        raise Refused(f"model: it cannot take images of {side}x{side} pixels: {first}") from error
+    return model
