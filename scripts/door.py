@@ -160,9 +160,8 @@ def _answering(task: Callable[[DictConfig], Any], config_name: str) -> Callable[
         except (Refused, HydraException, OmegaConfBaseException) as error:
             refusal = error if isinstance(error, Refused) else Refused(translated(error))
             say(str(refusal))
-            traceback.clear_frames(
-                error.__traceback__
-            )  # Hydra keeps the error, and a sweep goes on
+            # Hydra keeps the error, and with it all that the job held, while a sweep goes on.
+            traceback.clear_frames(error.__traceback__)
             if isinstance(error, UnknownName) or HydraConfig.get().mode is RunMode.RUN:
                 raise SystemExit(refusal.exit_code) from error
             raise refusal from error
