@@ -18,11 +18,18 @@ ADAMW = [
     "recipe.optimizer._target_=torch.optim.AdamW", "~recipe.optimizer.momentum",
     "~recipe.optimizer.nesterov", "recipe.lr=0.01",
 ]  # fmt: skip
-CASES = {  # what is trained; a data set that streams would be two more of them
+STREAM = [  # 30 photographs: four updates an epoch
+    "data=imagenet", "data.classes=null", "data.image_size=16", "data.resize=18",
+    "model=resnet20", "recipe=imagenet_90ep", "recipe.schedule.milestones=[]", "recipe.lr=0.01",
+    "recipe.batch_size=8", "recipe.epochs=3", "device=cpu",
+]  # fmt: skip
+CASES = {
     "sgd": [*SMALL, *SHORT, *FEATURES],
     "adamw": [*SMALL, *SHORT, *FEATURES, *ADAMW],
+    "streamed, no workers": [*STREAM, "data.workers=0", *FEATURES],
+    "streamed, 2 workers": [*STREAM, "data.workers=2", *FEATURES],
 }
-TICKS = 3 * (2 * 4 + 2) + 1  # of forked.py, in such a run; the test set is measured at the end
+TICKS = 3 * (2 * 4 + 2)  # of forked.py, in such a run
 
 
 def left(cwd):
@@ -48,10 +55,13 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_f1_a_run_killed_at_any_step_ends_with_the_same_bits(case, rounds, tally, tmp_path, forked):
+def test_f1_a_run_killed_at_any_step_ends_with_the_same_bits(
+    case, rounds, tally, tmp_path, forked, photos
+):
     tick = random.Random(case)
-    unbroken, run = tmp_path / "unbroken", {"arguments": CASES[case]}
-    folders = [tmp_path / f"{k}" for k in range(rounds(2, 100) // len(CASES))]
+    root = [f"data.root={photos}"] if "streamed" in case else []
+    unbroken, run = tmp_path / "unbroken", {"arguments": [*CASES[case], *root]}
+    folders = [tmp_path / f"{k}" for k in range(rounds(len(CASES), 100) // len(CASES))]
     jobs, expected = [run | {"cwd": unbroken}], [0]
     for cwd in folders:
         jobs += [run | {"cwd": cwd, "kill": tick.randint(1, TICKS)}, run | {"cwd": cwd}]
