@@ -9,6 +9,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from attn.tail import Moments
+
 
 def adaptive_kernel_size(channels: int, gamma: int = 2, b: int = 1) -> int:
     """Eq. 12: k = |log₂(C)/γ + b/γ|, truncated, then the next odd number if it is even."""
@@ -34,8 +36,15 @@ class ECA(nn.Module):
         self.conv = nn.Conv1d(1, 1, k, padding=k // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = self.conv(x.mean((2, 3))[:, None]).sigmoid()
-        return x * gate[:, 0, :, None, None]
+        gate = self.interact(x.mean((2, 3))).sigmoid()
+        return x * gate[:, :, None, None]
+
+    def interact(self, mean: Tensor) -> Tensor:
+        return self.conv(mean[:, None])[:, 0]
+
+    def logits(self, x: Moments) -> tuple[None, Tensor]:
+        """For `attn.tail`."""
+        return None, self.interact(x.mean)
 
 
 def _kernel_size(channels: int, choice: int | Sequence[int] | None, stage: int | None) -> int:
