@@ -49,3 +49,19 @@ class CropFlip:
         columns = torch.where(flipped, columns.flip(1), columns)
         batch = torch.arange(n, device=images.device)
         return padded[batch[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+@dataclass(frozen=True)
+class Then:
+    """One augmentation after another, each with its own draws."""
+
+    first: Augment
+    second: Augment
+
+    @property
+    def draws(self) -> int:
+        return self.first.draws + self.second.draws
+
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+        own, others = draws.split((self.first.draws, self.second.draws), dim=1)
+        return self.second(self.first(images, own), others)

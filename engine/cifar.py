@@ -5,20 +5,17 @@ checked, or from the unpacked folder, by an unpickler that knows byte strings an
 """
 
 import functools
-import hashlib
 import io
 import pickle
 import tarfile
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
+from engine.download import Published, download
 from engine.folder import read_folders
 from engine.images import Images
 from engine.source import Source
@@ -37,10 +34,11 @@ class Archive:
     names: tuple[str, str]  # the file with the class names, and their key in it
 
     @property
-    def url(self) -> str:
-        return f"https://www.cs.toronto.edu/~kriz/{self.file}"
+    def published(self) -> Published:
+        return Published(BASE + self.file, self.size, self.sha256)
 
 
+BASE = "https://www.cs.toronto.edu/~kriz/"
 ARCHIVES = {
     "cifar100": Archive(
         file="cifar-100-python.tar.gz",
@@ -94,15 +92,24 @@ def _read(name: str, here: Path, split: str) -> Images:
         return read_folders(here / split, image_size=32)
     path = here / archive.file
     if not path.is_file():
-        download(archive, path)
+        _download(archive, path)
     return _from_tar(archive, path, split)
 
 
+def _download(archive: Archive, path: Path) -> None:
+    try:
+        download(archive.published, path)
+    except (OSError, ValueError) as error:
+        raise FileNotFoundError(
+            f"no {archive.folder}/, {archive.file} or train/<class>/ in {path.parent}, and it "
+            f"cannot be downloaded ({error}); name another data.root, or where there is a network, "
+            f"curl -C - -o {path} {archive.published}"
+        ) from error
+
+
 def _from_tar(archive: Archive, path: Path, split: str) -> Images:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != archive.sha256:
-        raise ValueError(f"{path} is damaged or another file: its SHA-256 is {found}; delete it")
+    if not archive.published.is_at(path):
+        raise ValueError(f"{path} is cut, damaged or another file: its SHA-256 differs; delete it")
     with tarfile.open(path) as tar:  # members are read by name; nothing is unpacked
         return _from_batches(
             archive, split, lambda file: tar.extractfile(f"{archive.folder}/{file}").read()
@@ -110,65 +117,65 @@ def _from_tar(archive: Archive, path: Path, split: str) -> Images:
 
 
 def _from_batches(archive: Archive, split: str, read: Callable[[str], bytes]) -> Images:
-    batches = [unpickle(read(file)) for file in archive.batches[split]]
-    pixels = np.concatenate([batch["data"] for batch in batches]).reshape(-1, 3, 32, 32)
-    labels = [label for batch in batches for label in batch[archive.labels]]
     file, key = archive.names
-    return Images(
-        torch.from_numpy(pixels).permute(0, 2, 3, 1).contiguous(),
-        torch.tensor(labels),
-        tuple(unpickle(read(file))[key]),
-    )
+    names = tuple(unpickle(read(file))[key])
+    pixels, labels = [], []
+    for name in archive.batches[split]:
+        batch = unpickle(read(name))
+        pixels.append(_pixels(batch.get("data"), name))
+        labels += _labels(batch.get(archive.labels), len(pixels[-1]), len(names), name)
+    whole = torch.from_numpy(np.concatenate(pixels)).permute(0, 2, 3, 1).contiguous()
+    return Images(whole, torch.tensor(labels), names)
+
+
+def _pixels(data: object, file: str) -> np.ndarray:
+    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data[:1].size != 3072:
+        raise ValueError(f"{file} is no batch of CIFAR: its data are no images of 3072 bytes")
+    return data.reshape(-1, 3, 32, 32)
+
+
+def _labels(labels: object, images: int, classes: int, file: str) -> list[int]:
+    right = isinstance(labels, list) and len(labels) == images
+    if not right or not all(isinstance(i, int) and 0 <= i < classes for i in labels):
+        raise ValueError(f"{file} is no batch of CIFAR: its labels do not fit its {images} images")
+    return labels
 
 
 class _Restricted(pickle.Unpickler):
-    """Rebuilds arrays of numbers, and refuses every other name a pickle can ask for."""
+    """Rebuilds arrays of bytes, and refuses every other name a pickle can ask for."""
 
     def find_class(self, module: str, name: str) -> object:
         if (module, name) not in REBUILDS:
-            raise ValueError(f"the archive asks for {module}.{name}: this is no CIFAR")
+            raise ValueError(f"it asks for {module}.{name}: this is no CIFAR")
         return REBUILDS[module, name]
 
 
+def _empty(kind: object, shape: tuple[int, ...], code: object) -> np.ndarray:
+    """An array without content, which comes later: no shape can be asked for that takes memory."""
+    return np.empty(0, np.uint8)
+
+
+def _byte(code: str, align: bool = False, copy: bool = False) -> np.dtype:
+    if code != "u1":
+        raise ValueError(f"it asks for an array of {code}: this is no CIFAR")
+    return np.dtype(np.uint8)
+
+
 REBUILDS = {
-    ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
-    ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
+    ("numpy.core.multiarray", "_reconstruct"): _empty,
+    ("numpy._core.multiarray", "_reconstruct"): _empty,
+    ("numpy", "ndarray"): None,
+    ("numpy", "dtype"): _byte,
     ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),
 }
 
 
 def unpickle(data: bytes) -> dict:
-    """One batch of a CIFAR archive, which was written by Python 2."""
-    return _Restricted(io.BytesIO(data), encoding="latin1").load()
-
-
-def download(archive: Archive, path: Path) -> None:
-    """Fetch the archive to `path`, whole and verified, or leave nothing there."""
-    how = f"put {archive.file} ({archive.size:,} bytes) from {archive.url} there"
+    """One file of a CIFAR archive, which was written by Python 2."""
     try:
-        response = urllib.request.urlopen(archive.url, timeout=30)
-    except (urllib.error.URLError, OSError) as error:
-        raise FileNotFoundError(
-            f"no {archive.folder}/, {archive.file} or train/<class>/ in {path.parent}, "
-            f"and it cannot be downloaded ({getattr(error, 'reason', error)}); {how}"
-        ) from error
-    part = path.with_suffix(".part")
-    digest = hashlib.sha256()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with response, part.open("wb") as file, _bytes_bar(archive) as bar:
-            while chunk := response.read(1 << 18):
-                file.write(chunk)
-                digest.update(chunk)
-                bar.update(len(chunk))
-        if digest.hexdigest() != archive.sha256:
-            raise ValueError(f"{archive.url} sent something else than expected; {how}")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _bytes_bar(archive: Archive) -> tqdm:
-    return tqdm(total=archive.size, unit="B", unit_scale=True, desc=archive.file)
+        content = _Restricted(io.BytesIO(data), encoding="latin1").load()
+    except Exception as error:  # damaged pickles raise nearly anything
+        raise ValueError(f"a file of the archive cannot be read: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError("a file of the archive holds no batch of CIFAR")
+    return content

@@ -38,9 +38,10 @@ class Attention:
 
     def note(self, name: str, module: nn.Module, args: tuple, output: object) -> None:
         """The forward hook of a module of that name."""
-        if [_shape(x) for x in args] != [_shape(output)] or output.dim() != 4:
+        shape = _map(output)
+        if shape is None or [_map(x) for x in args] != [shape]:
             return
-        (x,), size = args, "x".join(map(str, output.shape[2:]))
+        (x,), size = args, "x".join(map(str, shape[2:]))
         if is_scaled(x, output):
             self.gates[size].append(effective(x, output))
         if hasattr(module, "decisions"):
@@ -80,17 +81,17 @@ class Attention:
 @torch.inference_mode()
 def look(run: Run, images: Images, normalize: Normalize) -> Attention:
     """What the attention of the network of `run` does to the first evaluation batch of `images`."""
-    seen, found = Attention(), dict(modules(run.model))
+    seen, found = Attention(), dict(modules(run.measured))
     if not found:
         return seen
-    run.model.eval()
+    run.measured.eval()
     first = torch.arange(min(EVALUATION_BATCH, len(images)), device=run.device)
     with ExitStack() as hooks, run.autocast():
         for name, module in found.items():
             handle = module.register_forward_hook(partial(seen.note, name))
             hooks.callback(handle.remove)
         for pixels, _ in images.batches([first], Keep(), run.seed, run.epoch):
-            run.model(normalize(pixels))
+            run.measured(normalize(pixels))
     return seen
 
 
@@ -120,5 +121,7 @@ def effective(x: Tensor, y: Tensor) -> Tensor:
     return ((x * y).sum((2, 3)) / energy)[energy > 0]
 
 
-def _shape(value: object) -> tuple[int, ...] | None:
-    return tuple(value.shape) if isinstance(value, Tensor) else None
+def _map(value: object) -> tuple[int, ...] | None:
+    """(N, C, H, W) of what has such a shape."""
+    is_map = isinstance(value, Tensor) and value.dim() == 4
+    return tuple(value.shape) if is_map else None

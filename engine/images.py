@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from engine.augment import Augment
+from engine.crop import Crop
+from engine.errors import Refused
 from engine.keyed import uniform
 
 STATISTICS = {  # mean and standard deviation by channel, over the training images, in [0, 1]
@@ -35,9 +37,14 @@ class Images:
         return Images(self.pixels[indices], self.labels[indices], self.classes)
 
     def batches(
-        self, indices: Iterable[Tensor], augment: Augment, seed: int, epoch: int
+        self, indices: Iterable[Tensor], augment: Augment | Crop, seed: int, epoch: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """For each of `indices`, its pixels (n, H, W, 3) uint8, augmented, and its labels (n,)."""
+        if isinstance(augment, Crop):
+            raise Refused(
+                f"recipe.augment: {type(augment).__name__} acts on images while they are read, and "
+                "these lie in memory: choose another recipe, or data=imagenet, which streams"
+            )
         for batch in indices:
             draws = uniform(seed, epoch, batch, augment.draws)
             yield augment(self.pixels[batch], draws), self.labels[batch]

@@ -6,15 +6,19 @@ same file as one that was not.
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from tqdm import tqdm
 
+from engine.errors import Refused
+from engine.files import write_text, writing
 from engine.gates import Attention
 from engine.run import Run
-from engine.rundir import RunDir, flat, write_text
+from engine.rundir import RunDir, flat
 
 METRICS = ("test/top1", "test/top5", "test/best_top1")  # beside the hparams, their last values
 LAYOUT = {  # custom scalars: in one chart, a curve for each stage
@@ -34,55 +38,60 @@ class Log:
         epoch = run.epoch
         tqdm.write(f"{folder.path}: " + (f"resuming after epoch {epoch}" if epoch else str(run)))
         self.rows = self._rows()[:epoch]
+        if [row.get("epoch") for row in self.rows] != list(range(1, epoch + 1)):
+            raise Refused(f"{self.path} lacks epochs that the checkpoint has; restore it")
         write_text(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
         if not epoch:  # of an attempt that came to nothing, nothing is shown
             for stale in folder.path.glob("events.out.*"):
                 stale.unlink()
         # Points a killed process wrote beyond its checkpoint are dropped from purge_step on.
-        self.board = SummaryWriter(folder.path, purge_step=epoch + 1)
-        if not epoch:
-            self._introduce(folder)
+        self.events = folder.path / "events.out.tfevents"
+        with writing(self.events):
+            self.board = SummaryWriter(folder.path, purge_step=epoch + 1)
+            self.events = max(folder.path.glob("events.out.*"))  # the time is part of the name
+            if not epoch:
+                self._introduce(folder)
 
     def __enter__(self) -> "Log":
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.board.close()
+        with suppress(OSError):  # what the disk did not take was said when it happened
+            self.board.close()
 
     def epoch(self, run: Run, passes: dict[str, dict[str, float]]) -> None:
         """Note the epoch that `run` ends: the scalars of each pass ("train", "val", "test")."""
         epoch, scalars = run.epoch + 1, dict(flat(passes))
         row = {"epoch": epoch} | scalars
         self.rows.append(row)
-        with self.path.open("a") as file:
+        with writing(self.path), self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
             file.flush()
             os.fsync(file.fileno())
-        for name, value in (scalars | {"train.images_per_second": run.images_per_second}).items():
-            self.board.add_scalar(name.replace(".", "/"), value, epoch)
         seen = [row["test.top1"] for row in self.rows if "test.top1" in row]
-        if len(seen) == len(self.rows):
-            self.board.add_scalar("test/best_top1", max(seen), epoch)
-        self.board.flush()
+        best = {"test.best_top1": max(seen)} if len(seen) == len(self.rows) else {}
+        points = scalars | best | {"train.images_per_second": run.images_per_second}
+        with writing(self.events):
+            for name, value in points.items():
+                self.board.add_scalar(name.replace(".", "/"), value, epoch)
+            self.board.flush()
         tqdm.write(_line(row, run))
 
     def attention(self, run: Run, seen: Attention) -> None:
         """Show in TensorBoard what the attention of `run` does in the epoch that it ends."""
         epoch = run.epoch + 1
         scalars = seen.scalars()
-        for name, value in scalars.items():
-            self.board.add_scalar(name, value, epoch)
-        if scalars and epoch == 1:
-            self.board.add_custom_scalars(LAYOUT)
-        for name, picture in seen.pictures().items():
-            self.board.add_image(name, picture, epoch)
-        self.board.flush()
+        with writing(self.events):
+            for name, value in scalars.items():
+                self.board.add_scalar(name, value, epoch)
+            if scalars and epoch == 1:
+                self.board.add_custom_scalars(LAYOUT)
+            for name, picture in seen.pictures().items():
+                self.board.add_image(name, picture, epoch)
+            self.board.flush()
 
     def _rows(self) -> list[dict[str, Any]]:
-        if not self.path.exists():
-            return []
-        lines = self.path.read_text().splitlines()
-        return [json.loads(line) for line in lines if line.endswith("}")]
+        return list(_whole(self.path.read_text())) if self.path.exists() else []
 
     def _introduce(self, folder: RunDir) -> None:
         """The configuration as text, and hparams of this run: add_hparams would make another."""
@@ -95,9 +104,19 @@ class Log:
 
 def _line(row: dict[str, Any], run: Run) -> str:
     watched = next(split for split in ("val", "test") if f"{split}.top1" in row)
+    top1, top5 = row[f"{watched}.top1"], row[f"{watched}.top5"]
+    weights = " (ema)" if run.recipe.ema is not None else ""
     return (
         f"epoch {row['epoch']:>3}/{run.recipe.epochs}  lr {row['train.lr']:.4f}  "
         f"loss {row['train.loss']:.3f}  train {row['train.top1']:.2f} %  "
-        f"{watched} top-1 {row[f'{watched}.top1']:.2f} %  top-5 {row[f'{watched}.top5']:.2f} %  "
+        f"{watched}{weights} top-1 {top1:.2f} %  top-5 {top5:.2f} %  "
         f"{run.images_per_second:,.0f} images/s"
     )
+
+
+def _whole(lines: str) -> Iterator[dict[str, Any]]:
+    """The rows, but for those that a killed process or a failing disk left in pieces."""
+    for line in lines.splitlines():
+        with suppress(ValueError):
+            if isinstance(row := json.loads(line), dict):
+                yield row

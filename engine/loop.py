@@ -2,14 +2,16 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
 from engine.augment import Keep
+from engine.diverged import first_fault
 from engine.errors import Diverged
 from engine.images import Images, Normalize
 from engine.keyed import key, permutation
@@ -23,45 +25,84 @@ def train_epoch(
 ) -> dict[str, float]:
     """What is left of the epoch `run` is in; lr, mean loss, top1 and top5 (%) over all of it.
 
-    `check` is called between two steps, where the run can be saved and left.
+    `check` is called between two steps, where the run can be saved and left. The accuracy is that
+    on the images as they were trained on: augmented, and a mix of two by what it has most of.
     """
-    recipe, steps = run.recipe, run.recipe.steps_per_epoch(len(images))
-    order = permutation(run.seed, run.epoch, len(images), run.device)
-    batches = order.split(recipe.batch_size)[:steps]
-    remaining = batches[run.step :]
-    run.model.train()
+    recipe, batches = run.recipe, _batches(run, len(images))
+    steps, remaining = len(batches), sum(map(len, batches[run.step :]))
+    start = run.snapshot()
+    updates = partial(_updates, run, images, batches, normalize, check)
     started = time.perf_counter()
     with tqdm(
         total=steps, initial=run.step, **_bar(f"epoch {run.epoch + 1}/{recipe.epochs}")
     ) as bar:
-        for pixels, labels in images.batches(remaining, recipe.augment, run.seed, run.epoch):
-            check()
-            train_step(run, normalize(pixels), labels, steps)
+        for _ in updates():
             if bar.update():  # true where the bar was redrawn, some ten times a second at most
-                bar.set_postfix(loss=f"{_last_loss(run, steps):.3f}", refresh=False)
-    _last_loss(run, steps)
+                loss = run.losses[-1].item()
+                bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+                if not math.isfinite(loss):
+                    break
+    if run.nonfinite():
+        raise _diverged(run, start, updates, steps)
     run.seconds += time.perf_counter() - started
-    run.images += sum(map(len, remaining))
+    run.images += remaining
     loss = torch.stack(run.losses).mean().item()
     top1, top5 = (100 * run.correct.double() / sum(map(len, batches))).tolist()
     return {"lr": recipe.lr_at(run.epoch * steps, steps), "loss": loss, "top1": top1, "top5": top5}
 
 
-def train_step(run: Run, pixels: Tensor, labels: Tensor, steps: int) -> None:
-    """One update. Nothing here waits for the device."""
-    step = run.epoch * steps + run.step
+def _batches(run: Run, images: int) -> tuple[Tensor, ...]:
+    """The indices of the images, batch by batch, of the epoch `run` is in."""
+    order = permutation(run.seed, run.epoch, images, run.device)
+    return order.split(run.recipe.batch_size)[: run.recipe.steps_per_epoch(images)]
+
+
+def _updates(
+    run: Run,
+    images: Images,
+    batches: tuple[Tensor, ...],
+    normalize: Normalize,
+    check: Callable[[], None],
+) -> Iterator[None]:
+    """The updates that are left of the epoch; each is made when it is asked for."""
+    recipe, steps = run.recipe, len(batches)
+    run.model.train()
+    remaining = batches[run.step :]
+    for pixels, labels in images.batches(remaining, recipe.augmentation, run.seed, run.epoch):
+        check()
+        seed = key(run.seed, run.epoch * steps + run.step)
+        yield train_step(
+            run, *recipe.mixed(normalize(pixels), labels, len(images.classes), seed), steps
+        )
+
+
+def train_step(run: Run, pixels: Tensor, targets: Tensor, steps: int) -> None:
+    """One update; `targets` are labels or soft labels. Nothing here waits for the device."""
+    recipe, step = run.recipe, run.epoch * steps + run.step
     torch.manual_seed(key(run.seed, step))  # for dropout
     for group in run.optimizer.param_groups:
-        group["lr"] = run.recipe.lr_at(step, steps)
+        group["lr"] = recipe.lr_at(step, steps)
+    run.optimizer.zero_grad(set_to_none=True)
+    count = recipe.parts(len(pixels))
+    parts = zip(pixels.tensor_split(count), targets.tensor_split(count), strict=True)
+    done = [_backward(run, *part, len(part[0]) / len(pixels)) for part in parts]
+    if recipe.clip_norm is not None:
+        nn.utils.clip_grad_norm_(run.model.parameters(), recipe.clip_norm)
+    run.optimizer.step()
+    run.average.update(run.model, step)
+    run.losses.append(sum(loss for loss, _ in done))
+    labels = targets if targets.ndim == 1 else targets.argmax(1)
+    run.correct += hits(torch.cat([logits for _, logits in done]), labels).sum(1)
+    run.step += 1
+
+
+def _backward(run: Run, pixels: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Add the gradient of one part of a batch, `share` of it; the part's loss and logits."""
     with run.autocast():
         logits = run.model(pixels)
-    loss = run.recipe.loss(run.model, logits, labels)
-    run.optimizer.zero_grad(set_to_none=True)
+    loss = share * run.recipe.loss(run.model, logits, targets)
     loss.backward()
-    run.optimizer.step()
-    run.losses.append(loss.detach())
-    run.correct += hits(logits.detach(), labels).sum(1)
-    run.step += 1
+    return loss.detach(), logits.detach()
 
 
 def evaluate(
@@ -76,14 +117,14 @@ def predict(
     run: Run, images: Images, normalize: Normalize, check: Callable[[], None] = lambda: None
 ) -> tuple[Tensor, Tensor]:
     """Image by image: the loss, (N,); and whether the best guess, the best five hit, (2, N)."""
-    run.model.eval()
+    model = run.measured.eval()
     losses, hit = [], []
     parts = torch.arange(len(images), device=run.device).split(EVALUATION_BATCH)
     batches = images.batches(parts, Keep(), run.seed, run.epoch)
     for pixels, labels in tqdm(batches, total=len(parts), **_bar("evaluating")):
         check()
         with run.autocast():
-            logits = run.model(normalize(pixels))
+            logits = model(normalize(pixels))
         losses.append(F.cross_entropy(logits.float(), labels, reduction="none"))
         hit.append(hits(logits, labels))
     return torch.cat(losses), torch.cat(hit, 1)
@@ -108,15 +149,18 @@ def hits(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.stack([right[:, 0], right.any(1)])
 
 
-def _last_loss(run: Run, steps: int) -> float:
-    """The last loss; Diverged, naming where, if one of this epoch's is not finite."""
-    losses = torch.stack(run.losses)
-    if math.isfinite(last := losses[-1].item()) and losses.isfinite().all():
-        return last
-    step = int(losses.isfinite().logical_not().nonzero()[0])
-    lr = run.recipe.lr_at(run.epoch * steps + step, steps)
-    where = f"step {step + 1} of epoch {run.epoch + 1} (lr {lr:.4g})"
-    raise Diverged(f"the loss is {losses[step].item()} at {where}; try a smaller recipe.lr")
+def _diverged(
+    run: Run, start: bytes, updates: Callable[[], Iterator[None]], steps: int
+) -> Diverged:
+    """The error that tells what was not finite first since `start`, and at which step."""
+    run.restore(start)
+    bar = tqdm(updates(), total=steps, initial=run.step, **_bar("not finite: looking for where"))
+    what = first_fault(run, bar) or "a loss or a weight (not so when the steps were repeated)"
+    lr = run.recipe.lr_at(run.epoch * steps + run.step - 1, steps)
+    return Diverged(
+        f"{what} is not finite at step {run.step} of epoch {run.epoch + 1} (lr {lr:.4g}); "
+        "the checkpoint before is kept; a smaller recipe.lr may help"
+    )
 
 
 def _bar(what: str) -> dict[str, object]:

@@ -21,7 +21,6 @@ def peak_memory(step: Callable[[], object], device: torch.device) -> int:
         step()
         if device.type == "cuda":
             return live.bytes + _above_start(step, device)
-        live.peak = live.bytes
         step()
     return live.peak
 

@@ -1,14 +1,19 @@
 """The recipe: everything that decides how to train, nothing about what."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from engine.augment import Augment, Keep
+from engine.augment import Augment, Keep, Then
+from engine.average import EMA, Average, Latest
+from engine.crop import Crop
+from engine.mix import mixed
+from engine.randaugment import RandAugment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +22,13 @@ class Recipe:
 
     `lr` is the peak rate at this `batch_size`; `warmup_epochs` of linear warm-up multiply the
     schedule; `sparsity` is the p of NAM's penalty p·Σ|γ|, added to the loss.
+
+    `randaugment` is the magnitude, of 30, of engine.randaugment after `augment`; `mixup` and
+    `cutmix` are the α of engine.mix; 0 is none of it. `accumulate` is the number of parts in which
+    a batch is worked through, for want of memory: the gradient is that of the whole batch, but
+    batch norm sees each part by itself. `clip_norm` limits the norm of the gradient. Without
+    `decay_norms` there is no weight decay on biases and on the scales of norms. `ema` is the decay
+    of engine.average.EMA, which is then what is measured and kept.
     """
 
     epochs: int
@@ -24,19 +36,33 @@ class Recipe:
     lr: float
     optimizer: Callable[..., Optimizer]
     schedule: Callable[[float, int], float]
-    augment: Augment = field(default_factory=Keep)
+    augment: Augment | Crop = field(default_factory=Keep)
     warmup_epochs: float = 0.0
+    randaugment: int = 0
+    mixup: float = 0.0
+    cutmix: float = 0.0
     label_smoothing: float = 0.0
     sparsity: float = 0.0
+    accumulate: int = 1
+    clip_norm: float | None = None
+    decay_norms: bool = True
+    ema: float | None = None
 
     def __post_init__(self) -> None:
+        parts = self.batch_size // 2
         rules = {
             "epochs": (self.epochs >= 1, "at least 1"),
             "batch_size": (self.batch_size >= 2, "at least 2, which batch norm needs"),
             "lr": (0 < self.lr < math.inf, "positive"),
             "warmup_epochs": (0 <= self.warmup_epochs < self.epochs, "0 or more, below epochs"),
+            "randaugment": (0 <= self.randaugment <= 30, "from 0 to 30"),
+            "mixup": (0 <= self.mixup < math.inf, "0 or more"),
+            "cutmix": (0 <= self.cutmix < math.inf, "0 or more"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "at least 0 and below 1"),
             "sparsity": (0 <= self.sparsity < math.inf, "0 or more"),
+            "accumulate": (1 <= self.accumulate <= parts, f"from 1 to {parts}, half a batch"),
+            "clip_norm": (self.clip_norm is None or 0 < self.clip_norm < math.inf, "positive"),
+            "ema": (self.ema is None or 0 <= self.ema < 1, "at least 0 and below 1"),
         }
         for name, (holds, rule) in rules.items():
             if not holds:
@@ -55,10 +81,43 @@ class Recipe:
         return self.lr * factor * self.schedule(epoch, self.epochs)
 
     def make_optimizer(self, model: nn.Module) -> Optimizer:
-        return self.optimizer(model.parameters(), lr=self.lr)
+        """ValueError where the optimizer does not take these parameters or options."""
+        groups = [{"params": list(model.parameters())}]
+        if not self.decay_norms:
+            thick = [p for p in model.parameters() if p.ndim > 1]
+            thin = [p for p in model.parameters() if p.ndim <= 1]
+            groups = [{"params": thick}, {"params": thin, "weight_decay": 0.0}]
+        optimizer = self.optimizer(groups, lr=self.lr)
+        if inspect.signature(optimizer.step).parameters["closure"].default is not None:
+            raise ValueError(f"{type(optimizer).__name__} asks for the loss again in each step")
+        return optimizer
 
-    def loss(self, model: nn.Module, logits: Tensor, labels: Tensor) -> Tensor:
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+    def make_average(self, model: nn.Module) -> Average:
+        return Latest(model) if self.ema is None else EMA(model, self.ema)
+
+    @property
+    def augmentation(self) -> Augment | Crop:
+        """All that happens to an image by itself."""
+        if not self.randaugment:
+            return self.augment
+        second = RandAugment(self.randaugment)
+        if isinstance(self.augment, Crop):  # made while an image is read, the second on the device
+            return replace(self.augment, then=second)
+        return Then(self.augment, second)
+
+    def mixed(
+        self, images: Tensor, labels: Tensor, classes: int, seed: int
+    ) -> tuple[Tensor, Tensor]:
+        """What happens to a batch: images (N, C, H, W) and their labels, or soft labels."""
+        return mixed(images, labels, classes, self.mixup, self.cutmix, seed)
+
+    def parts(self, images: int) -> int:
+        """Into how many parts a batch goes: `accumulate`, but none of them a single image."""
+        return max(1, min(self.accumulate, images // 2))
+
+    def loss(self, model: nn.Module, logits: Tensor, targets: Tensor) -> Tensor:
+        """Of labels (N,), or of soft labels (N, classes)."""
+        loss = F.cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing)
         return loss + self.sparsity * penalty(model) if self.sparsity else loss
 
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from engine.cost import cost
+from engine.files import replacing, write_json
 from engine.run import Run
-from engine.rundir import RunDir, write_json
+from engine.rundir import RunDir
 
 ROOT = Path(__file__).parent.parent
 
@@ -21,12 +22,14 @@ def finish(run: Run, folder: RunDir, rows: list[dict[str, Any]]) -> dict[str, An
 
     Its top1 and top5 are those of the last of the logged `rows`.
     """
-    weights = {name: tensor.contiguous() for name, tensor in run.model.state_dict().items()}
-    save_file(weights, folder.path / "weights.safetensors")
+    weights = {name: tensor.contiguous() for name, tensor in run.measured.state_dict().items()}
+    with replacing(folder.path / "weights.safetensors") as file:
+        file.write(save(weights))
     seen = [row["test.top1"] for row in rows if "test.top1" in row]
     result = {
         **folder.labels,
         "epochs": run.recipe.epochs,
+        "ema": run.recipe.ema,  # null: the weights are the last ones, not their average
         "top1": rows[-1]["test.top1"],
         "top5": rows[-1]["test.top5"],
         "best_top1": max(seen) if len(seen) == len(rows) else None,  # None: it was not looked at

@@ -1,5 +1,6 @@
 """A run: everything that training changes, and exactly what a checkpoint holds."""
 
+import io
 import os
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from torch import nn
 
 from engine import checkpoint
 from engine.cost import params
-from engine.errors import Refused
+from engine.errors import Diverged, Refused, refusing
 from engine.recipe import Recipe, penalized
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -27,7 +28,9 @@ class Run:
             raise Refused(f"recipe.sparsity={recipe.sparsity}: this network has nothing it acts on")
         self.model = model.to(device, memory_format=torch.channels_last)
         self.recipe = recipe
-        self.optimizer = recipe.make_optimizer(self.model)
+        with refusing("recipe.optimizer"):
+            self.optimizer = recipe.make_optimizer(self.model)
+        self.average = recipe.make_average(self.model)
         self.seed = seed
         self.device = torch.device(device)
         self.precision = precision
@@ -47,16 +50,35 @@ class Run:
         return torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32)
 
     @property
+    def measured(self) -> nn.Module:
+        """The network that is measured and kept: the trained one, or the average of its weights."""
+        return self.average.model
+
+    @property
     def images_per_second(self) -> float:
         """Of training, over all of it so far."""
         return self.images / self.seconds
 
+    def nonfinite(self) -> str | None:
+        """The first of the losses, weights and buffers that is not finite; None if all are."""
+        named = {"loss": torch.stack(self.losses)} if self.losses else {}
+        named |= self.model.state_dict()
+        named |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        finite = torch.stack([tensor.isfinite().all() for tensor in named.values()]).tolist()
+        return next((name for name, good in zip(named, finite, strict=True) if not good), None)
+
     def save(self, folder: Path) -> None:
+        """Make this the newest checkpoint in `folder`; Diverged if a number in it is none."""
+        if name := self.nonfinite():
+            raise Diverged(
+                f"{name} is not finite {self.step} steps into epoch {self.epoch + 1}; "
+                "not saved, the checkpoint before it is kept"
+            )
         checkpoint.save(folder, self.state_dict())
 
     def resume(self, folder: Path) -> bool:
         """Go on from the newest checkpoint in `folder`; False where there is none."""
-        state = checkpoint.load(folder)
+        state = checkpoint.load(folder, like=self.state_dict())
         if state is not None:
             self.load_state_dict(state)
         return state is not None
@@ -70,6 +92,7 @@ class Run:
         return {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict(),
             "epoch": self.epoch,
             "step": self.step,
             "seconds": self.seconds,
@@ -78,9 +101,19 @@ class Run:
             "correct": self.correct,
         }
 
+    def snapshot(self) -> bytes:
+        """The state as a checkpoint would hold it, in the computer's memory."""
+        file = io.BytesIO()
+        torch.save(self.state_dict(), file)
+        return file.getvalue()
+
+    def restore(self, snapshot: bytes) -> None:
+        self.load_state_dict(torch.load(io.BytesIO(snapshot), "cpu", weights_only=True))
+
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.average.load_state_dict(state["average"])
         self.epoch, self.step = state["epoch"], state["step"]
         self.seconds, self.images = state["seconds"], state["images"]
         self.losses = list(state["losses"].to(self.device))

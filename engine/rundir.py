@@ -4,27 +4,29 @@
     metrics.jsonl        one line per finished epoch
     last.pt previous.pt  the newest checkpoint, and the one before it
     events.out.*         TensorBoard
+    lock                 while a process is at work there
     weights.safetensors  the final weights
     result.json          written last: the run is finished if it is there
 
 Nothing here imports torch, so that a finished run is recognised at once.
 """
 
-import fcntl
 import hashlib
 import json
 import os
-import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from engine.errors import Refused
+from engine.errors import Refused, refusing
+from engine.files import UNFINISHED, read_json, write_text
+from engine.lock import locked
 
-MACHINE = ("device", "out", "data.root")  # where a run happens is no part of what it is
+# Where a run happens is no part of what it is.
+MACHINE = ("device", "out", "data.root", "data.workers", "data.timeout")
 
 
 class RunDir:
@@ -47,30 +49,35 @@ class RunDir:
     def result(self) -> dict[str, Any] | None:
         """What the finished run measured; None if it is not finished; Refused if it is another."""
         self._compare()
-        return read_json(self.path / "result.json")
+        path = self.path / "result.json"
+        result = read_json(path)
+        if result is not None and not {"top1", "top5"} <= set(result):
+            raise Refused(f"{path} is no result of a run; remove it, or restore it")
+        return result
 
     @contextmanager
     def claim(self) -> Iterator[None]:
         """Hold the directory against other processes and note in it what it is for."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / "lock").open("a+")
-        except OSError as error:
-            raise Refused(f"{self.path} cannot be written to: {error.strerror}") from error
-        with lock:
-            _take(lock, self.path)
+        with ExitStack() as held:
+            held.callback(_remove_if_empty, self.path)
+            with refusing(f"{self.path} cannot be written to"):
+                held.enter_context(locked(self.path))
             self._compare()
+            held.callback(self._leave)
+            for unfinished in self.path.glob(f"*{UNFINISHED}"):
+                unfinished.unlink()
             write_text(self.path / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
-            try:
-                yield
-            finally:
-                self._leave()
+            yield
 
     def _compare(self) -> None:
+        path = self.path / "config.yaml"
         try:
-            found = yaml.safe_load((self.path / "config.yaml").read_text(encoding="utf-8"))
+            found = yaml.safe_load(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            first = str(error).partition("\n")[0]
+            raise Refused(f"{path} cannot be read ({first}); choose another out=...") from error
         there, here = _identity(found), _identity(self.config)
         differing = [key for key in {**there, **here} if there.get(key) != here.get(key)]
         if differing:
@@ -84,9 +91,7 @@ class RunDir:
     def _leave(self) -> None:
         """Take away what `claim` made if nothing came of it."""
         if {file.name for file in self.path.iterdir()} <= {"lock", "config.yaml"}:
-            for file in self.path.iterdir():
-                file.unlink()
-            os.removedirs(self.path)
+            (self.path / "config.yaml").unlink(missing_ok=True)
 
 
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,34 +107,6 @@ def flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
         yield from flat(value, f"{prefix}.{key}" if prefix else str(key))
 
 
-def read_json(path: Path) -> Any:
-    """The contents, or None where there is no such file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-
-
-def write_json(path: Path, value: Any) -> None:
-    write_text(path, json.dumps(value, indent=2) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Replace `path` in one step: a reader sees the old text or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def _take(lock: Any, path: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        lock.seek(0)
-        raise Refused(f"{path} is in use by {lock.read().strip()}") from error
-    lock.truncate(0)
-    lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    lock.flush()
+def _remove_if_empty(path: Path) -> None:
+    with suppress(OSError):
+        os.removedirs(path)

@@ -32,6 +32,20 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Exponential:
+    """Times `gamma` after every epoch."""
+
+    gamma: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.gamma <= 1:
+            raise ValueError(f"gamma must be above 0 and at most 1, got {self.gamma}")
+
+    def __call__(self, epoch: float, epochs: int) -> float:
+        return self.gamma ** math.floor(epoch)
+
+
+@dataclass(frozen=True)
 class Cosine:
     """Half a cosine from 1 to `final`."""
 

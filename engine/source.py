@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from engine.images import Images, Normalize
 from engine.keyed import permutation
+from engine.stream import Stream
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,7 @@ class Source(ABC):
         Normalize(self.statistics)
 
     @abstractmethod
-    def read(self, split: str) -> Images:
+    def read(self, split: str) -> Images | Stream:
         """All images of "train" or of "test", in an order that never changes."""
 
     @property
@@ -40,11 +41,13 @@ class Source(ABC):
     def splits(self) -> tuple[str, ...]:
         return ("train", "val", "test") if self.val else ("train", "test")
 
-    def load(self, split: str) -> Images:
+    def load(self, split: str) -> Images | Stream:
         """The images of "train" (without those held out), "val" (these) or "test"."""
         images = self.read("test" if split == "test" else "train")
         if len(images.classes) != self.num_classes:
             raise ValueError(f"num_classes={self.num_classes}, but there are {len(images.classes)}")
+        if self.num_classes == 1:
+            raise ValueError(f"only one class, {images.classes[0]}: there is nothing to tell apart")
         if split == "test":
             return images
         if self.val >= len(images):

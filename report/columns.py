@@ -1,6 +1,6 @@
 """Rows -> cells of text, the same in every output format."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from report.published import Published
@@ -129,9 +129,13 @@ def _cost(row: Row, baseline: Row | None) -> tuple[str, ...]:
     ]
     if row.cost is None:
         return (row.name, *counted, "", "", "")
-    ratios = [row.cost[key] for key in ("train", "infer")]
-    times = [f"{r['ratio']:.2f}× [{r['ratio_min']:.2f}, {r['ratio_max']:.2f}]" for r in ratios]
+    times = [_time(row.cost[key]) for key in ("train", "infer")]
     return (row.name, *counted, *times, f"{row.cost['memory_ratio']:.2f}×")
+
+
+def _time(speed: Mapping[str, float]) -> str:
+    median, low, high = (speed[f"time_ratio{end}"] for end in ("", "_min", "_max"))
+    return f"{median:.2f}× [{low:.2f}, {high:.2f}]"
 
 
 def _percent(value: float, base: float | None) -> str:

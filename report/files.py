@@ -13,7 +13,7 @@ from report.text import markdown, spreadsheet
 def write(table: Table, folder: Path, command: str) -> list[Path]:
     """index.html, table.md, .csv and .tex, and the plots; the page first in what is returned.
 
-    `folder/board` is for TensorBoard: the mean curves of each comparison.
+    `folder/board` is for TensorBoard: the mean curves of each row.
     """
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
@@ -24,7 +24,8 @@ def write(table: Table, folder: Path, command: str) -> list[Path]:
     }
     for name, text in texts.items():
         (folder / name).write_text(text, encoding="utf-8")
+    several = len(table.comparisons) > 1
     for comparison in table.comparisons:
         rows = {row.name: [record["path"] for record in row.records] for row in comparison.rows}
-        write_board(rows, folder / "board" / comparison.title)
+        write_board(rows, folder / "board" / (comparison.title if several else ""))
     return [folder / name for name in texts] + draw(table, folder)

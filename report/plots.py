@@ -135,7 +135,7 @@ def _differing(comparison: Comparison) -> list[Row]:
 
 
 def _time(row: Row) -> float:
-    return row.cost["train"]["ratio"]
+    return row.cost["train"]["time_ratio"]
 
 
 def _macs(comparison: Comparison) -> Callable[[Row], float]:

@@ -64,7 +64,7 @@ def _numbers(comparison: Comparison, row: Row) -> Iterator[object]:
         yield getattr(found, key) if found else None
     yield from (row.p, row.verdict, row.resolvable, best[0], row.selection, top5[0])
     yield from (row.records[0][key] if row.n else None for key in ("params", "macs", "elements"))
-    yield from (row.cost[key]["ratio"] if row.cost else None for key in ("train", "infer"))
+    yield from (row.cost[key]["time_ratio"] if row.cost else None for key in ("train", "infer"))
     yield row.cost["memory_ratio"] if row.cost else None
     yield from (
         row.cost[key]["images_per_second"] if row.cost else None for key in ("train", "infer")

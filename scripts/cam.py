@@ -67,8 +67,9 @@ def check(cfg: DictConfig) -> None:
             raise Refused(f"{name}={value}: expected {describe(KINDS[name])}")
     if not 0 <= cfg.seed < 2**63:
         raise Refused(f"seed={cfg.seed}: expected a whole number, 0 or more")
-    if not 1 <= (cfg.images if cfg.indices is None else len(cfg.indices)) <= MOST:
-        raise Refused(f"images={cfg.images}, indices={cfg.indices}: a picture takes 1 to {MOST}")
+    count = cfg.images if cfg.indices is None else len(cfg.indices)
+    if not 1 <= count <= MOST:
+        raise Refused(f"{count} images: a picture takes 1 to {MOST}")
     if not cfg.out.endswith(".png"):
         raise Refused(f"out={cfg.out}: the picture is a PNG; give it a name that ends in .png")
 
@@ -111,12 +112,14 @@ def look(run: Run, normalize: Normalize, images: Pictured, cfg: DictConfig, name
     from report.cam import Seen
 
     pixels = normalize(torch.from_numpy(images.pixels).to(run.device))
-    run.model.eval()
+    run.measured.eval()
     with run.autocast():
         with torch.no_grad():
-            probs, guesses = run.model(pixels).float().softmax(1).max(1)
+            probs, guesses = run.measured(pixels).float().softmax(1).max(1)
         labels = torch.from_numpy(images.labels).to(run.device)
-        heat = grad_cam(run.model, pixels, cfg.layer, labels if cfg.target == "label" else guesses)
+        heat = grad_cam(
+            run.measured, pixels, cfg.layer, labels if cfg.target == "label" else guesses
+        )
     return Seen(name, *(found.cpu().numpy() for found in (heat, guesses, probs)))
 
 

@@ -7,8 +7,9 @@ import difflib
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from traceback import clear_frames
 from typing import Any
 
 import hydra
@@ -19,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from engine.errors import Refused
+from engine.signals import exit_on_signals
 from scripts.targets import UnknownTarget, options
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -38,6 +40,7 @@ class UnknownName(Refused):
 
 def door(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Compose `config_name` from the command line and call `task` with it, once for each run."""
+    exit_on_signals()
     _require_hydra_that_runs()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here instead of being printed
     # Threads that spin at barriers make a CPU that does anything else besides many times slower.
@@ -78,10 +81,10 @@ def _quoted(value: str) -> str:
     if not value.startswith("["):
         taken = "=" not in value and not os.path.exists(value)
         return value if taken else "'" + value.replace("'", r"\'") + "'"
-    if set(value) & set("'\"{"):
+    if set(value) & set("'\"{") or not value.endswith("]"):
         return value
     paths: list[str] = []
-    for part in value.strip("[]").split(","):
+    for part in value[1:-1].split(","):
         if paths and not os.path.exists(paths[-1]):  # the comma belongs to the name
             paths[-1] += f",{part}"
         else:
@@ -115,7 +118,10 @@ def build(node: DictConfig) -> Any:
     from scripts.values import check_values  # it imports what the targets are in: torch
 
     key = node._get_full_key(None)
-    check_values(OmegaConf.to_container(node, resolve=True), key)
+    resolved = OmegaConf.to_container(node, resolve=True)
+    for target in _targets(resolved):  # in a list or behind ${...} check_names sees none of them
+        _options_of(target, key)
+    check_values(resolved, key)
     try:
         return hydra.utils.instantiate(node, _convert_="all")
     except InstantiationException as error:
@@ -127,11 +133,14 @@ def build(node: DictConfig) -> Any:
         raise Refused(f"{key}: {cause}") from error
 
 
-def count_classes(path: str) -> int:
-    """`${classes:PATH}`: the number of class folders in PATH/train."""
+def count_classes(path: str, chosen: int | Sequence[str] | None = None) -> int:
+    """`${classes:PATH}`: the number of class folders in PATH/train; `${classes:PATH,CHOSEN}`: of
+    those chosen, where not null."""
+    if chosen is not None:
+        return chosen if isinstance(chosen, int) else len(chosen)
     train = Path(path, "train")
     if not train.is_dir():
-        raise Refused(f"data.path={path}: expected {train}/<class>/*.jpg")
+        raise Refused(f"data: there is no {train}: expected {train}/<class>/*.jpg")
     return sum(entry.is_dir() and not entry.name.startswith(".") for entry in train.iterdir())
 
 
@@ -145,11 +154,21 @@ def _answering(task: Callable[[DictConfig], Any], config_name: str) -> Callable[
         except (Refused, HydraException, OmegaConfBaseException) as error:
             refusal = error if isinstance(error, Refused) else Refused(_translated(error))
             _say(str(refusal))
+            clear_frames(error.__traceback__)  # Hydra keeps the error, and a sweep goes on
             if isinstance(error, UnknownName) or HydraConfig.get().mode is RunMode.RUN:
                 raise SystemExit(refusal.exit_code) from error
             raise refusal from error
 
     return job
+
+
+def _targets(tree: Any) -> Iterator[str]:
+    """Every `_target_` in a resolved configuration, in whatever it is wrapped."""
+    if isinstance(tree, dict) and "_target_" in tree:
+        yield tree["_target_"]
+    if isinstance(tree, dict | list):
+        for item in tree.values() if isinstance(tree, dict) else tree:
+            yield from _targets(item)
 
 
 def _options_of(target: str, path: str) -> tuple[str, ...]:

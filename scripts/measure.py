@@ -7,12 +7,12 @@ from typing import Any
 
 import hydra
 
-from engine.rundir import read_json, write_json
+from engine.files import read_json, write_json
 from scripts.door import build, forced
 from scripts.plan import Planned, Section
 from scripts.sweep import record
 
-SECONDS = 4.0  # for each row, of training and of inference together
+SECONDS = 3.0  # for each row, of training and of inference together
 Costs = dict[str, dict[str, dict[str, Any]]]  # comparison -> row -> what engine.benchmark says
 
 

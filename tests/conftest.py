@@ -4,3 +4,35 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # other processes use the cores as well
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small nets: more threads only wait for each other
+
+from pathlib import Path
+
+import pytest
+
+SAMPLE = os.environ.get("IMAGENET_SAMPLE", "")
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory):
+    """`train` and `val` with three classes of generated JPEGs, 10 and 4 each, of many sizes."""
+    import numpy as np
+    from PIL import Image
+
+    root, random = tmp_path_factory.mktemp("photos"), np.random.default_rng(0)
+    for split, count in (("train", 10), ("val", 4)):
+        for name in ("ant", "bee", "cat"):
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                small = Image.fromarray(random.integers(0, 256, (6, 8, 3), dtype=np.uint8))
+                size = random.integers(20, 90, 2).tolist()
+                small.resize(size, Image.Resampling.BICUBIC).save(folder / f"{i}.JPEG")
+    return root
+
+
+@pytest.fixture(scope="session")
+def sample():
+    """A folder of 125 real ImageNet photographs in class folders."""
+    if not Path(SAMPLE).is_dir() or not SAMPLE:
+        pytest.skip("IMAGENET_SAMPLE names no folder with real photographs")
+    return Path(SAMPLE)

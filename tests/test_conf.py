@@ -75,7 +75,7 @@ def test_every_recipe_builds(recipe):
     built = build(conf(f"recipe={recipe}").recipe)
     assert built.lr_at(0, 100) > 0
     net = torch.nn.Linear(2, 2)
-    assert built.make_optimizer(net).param_groups[0]["momentum"] == 0.9
+    assert built.make_optimizer(net).param_groups[0]["lr"] == built.lr
 
 
 @pytest.mark.parametrize("data", [name for name in choices("data") if name != "folder"])
@@ -88,6 +88,16 @@ def test_folder_counts_its_classes(tmp_path):
     for name in ("cat", "dog", "emu"):
         (tmp_path / "train" / name).mkdir(parents=True)
     assert conf("data=folder", f"data.path={tmp_path}").data.num_classes == 3
+
+
+def test_imagenet_has_as_many_classes_as_are_chosen(tmp_path):
+    for name in ("cat", "dog", "emu"):
+        (tmp_path / "train" / name).mkdir(parents=True)
+    there = ("data=imagenet", f"data.root={tmp_path}")
+    assert conf(*there).data.num_classes == 1000
+    assert conf(*there, "data.classes=100").model.num_classes == 100
+    assert conf(*there, "data.classes=[dog,cat]").data.num_classes == 2
+    assert conf(*there, "data.classes=null").data.num_classes == 3
 
 
 def test_every_mechanism_has_a_file():

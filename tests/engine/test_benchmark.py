@@ -88,7 +88,6 @@ def test_a_disturbed_round_shows_in_the_spread_not_in_the_median():
     assert (gated.time_ratio_min, gated.time_ratio_max) == pytest.approx((0.5, 10))
 
 
-@pytest.mark.parametrize("error", [RuntimeError("not enough memory"), ValueError("bad shape")])
 def test_times_are_compared_by_the_image():
     machine = Machine()
     one, two = machine.contestant("one", 3, 1), machine.contestant("two", 6, 1)
@@ -97,6 +96,7 @@ def test_times_are_compared_by_the_image():
     assert measured["two"].infer.images_per_second == pytest.approx(20)
 
 
+@pytest.mark.parametrize("error", [RuntimeError("not enough memory"), ValueError("bad shape")])
 def test_a_contestant_that_cannot_do_its_steps_is_named(error):
     def fail():
         raise error
@@ -106,6 +106,16 @@ def test_a_contestant_that_cannot_do_its_steps_is_named(error):
                 Contestant(good.train, fail, 10, good.device)):  # fmt: skip
         with pytest.raises(Refused, match=f"^broken cannot be measured: {error}$"):
             compare({"plain": good, "broken": bad}, "plain")
+
+
+def test_a_contestant_that_fails_later_is_named_as_well():
+    def fail_at(name, step):
+        if (name, step) == ("gated", WARM_UP):
+            raise RuntimeError("gone")
+        return 1
+
+    with pytest.raises(Refused, match=r"^gated cannot be measured: gone$"):
+        Machine(fail_at).compare()
 
 
 def test_a_baseline_that_does_not_take_part_is_an_error_at_once():

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from engine import checkpoint
+from engine.errors import Refused, Stopped
 
 STATE = {"model": {"w": torch.arange(3000.0)}, "epoch": 4}
 
@@ -15,18 +16,18 @@ def same(state, epoch=4):
 
 def test_what_is_saved_is_loaded(tmp_path):
     checkpoint.save(tmp_path, STATE)
-    assert same(checkpoint.load(tmp_path))
+    assert same(checkpoint.load(tmp_path, like=STATE))
 
 
 def test_an_empty_folder_has_none(tmp_path):
-    assert checkpoint.load(tmp_path) is None
+    assert checkpoint.load(tmp_path, like=STATE) is None
 
 
 def test_two_are_kept_and_nothing_else(tmp_path):
     for epoch in range(4):
         checkpoint.save(tmp_path, STATE | {"epoch": epoch})
     assert sorted(os.listdir(tmp_path)) == ["last.pt", "previous.pt"]
-    assert same(checkpoint.load(tmp_path), 3)
+    assert same(checkpoint.load(tmp_path, like=STATE), 3)
     assert same(checkpoint.read(tmp_path / "previous.pt"), 2)
 
 
@@ -46,7 +47,7 @@ def test_a_damaged_checkpoint_is_never_used(tmp_path, capsys, damage):
         at = random.Random(damage).randrange(len(data))
         data[at] ^= 1 << damage % 8
     last.write_bytes(data)
-    state = checkpoint.load(tmp_path)
+    state = checkpoint.load(tmp_path, like=STATE)
     used_the_previous_one = same(state, 3) and "cannot be used" in capsys.readouterr().err
     # A bit between two records (padding, time stamps) is no part of what was saved.
     assert used_the_previous_one or (isinstance(damage, int) and same(state))
@@ -70,8 +71,9 @@ def test_a_checkpoint_runs_no_code(tmp_path):
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "harm"),)
 
-    torch.save({"format": 1, "model": Bomb()}, tmp_path / "last.pt")
-    assert checkpoint.load(tmp_path) is None
+    torch.save({"format": checkpoint.FORMAT, "model": Bomb()}, tmp_path / "last.pt")
+    with pytest.raises(Refused, match=r"last\.pt cannot be used: torch cannot load it"):
+        checkpoint.load(tmp_path, like=STATE)
     assert not (tmp_path / "harm").exists()
 
 
@@ -81,8 +83,8 @@ def test_a_failed_save_leaves_the_old_one(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(Stopped, match=r"last\.pt\.tmp cannot be written: No space left"):
         checkpoint.save(tmp_path, STATE | {"epoch": 5})
     assert os.listdir(tmp_path) == ["last.pt"]
-    assert same(checkpoint.load(tmp_path))
+    assert same(checkpoint.load(tmp_path, like=STATE))

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.folder import Folder, decode
+from engine import folder
+from engine.folder import Folder, read
 
 
 def save(file, size=(8, 8), mode="RGB", color=7):
@@ -32,19 +33,12 @@ def test_classes_are_numbered_by_name_and_hidden_files_are_left_out(root):
     assert train.pixels[:, 0, 0].tolist() == [[0, 0, 0], [1, 0, 0]]
 
 
-@pytest.mark.parametrize("mode", ["L", "CMYK", "P", "RGBA", "I;16"])
-def test_every_mode_becomes_rgb(tmp_path, mode):
-    file = tmp_path / ("x.tif" if mode == "CMYK" else "x.png")
-    save(file, mode=mode, color=0)
-    assert decode(file, 8).shape == (8, 8, 3)
-
-
 def test_the_shorter_side_is_resized_and_the_centre_kept(tmp_path):
     wide = np.zeros((10, 30, 3), np.uint8)
     wide[:, 10:20] = 255
     Image.fromarray(wide).save(tmp_path / "wide.png")
-    assert (decode(tmp_path / "wide.png", 10) == 255).all()
-    assert decode(tmp_path / "wide.png", 5).shape == (5, 5, 3)
+    assert (read(tmp_path / "wide.png", 10) == 255).all()
+    assert read(tmp_path / "wide.png", 5).shape == (5, 5, 3)
 
 
 def test_a_damaged_image_is_named(root):
@@ -68,3 +62,15 @@ def test_classes_that_differ_between_splits_are_named(root):
 def test_a_missing_folder_is_named_with_what_is_expected(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"expected .*/train/<class>"):
         source(tmp_path / "nothing").load("train")
+
+
+def test_more_images_than_memory_takes_are_refused_with_what_to_do_instead(root, monkeypatch):
+    monkeypatch.setattr(folder.os, "sysconf", lambda name: 20)  # 400 bytes of memory
+    with pytest.raises(ValueError, match=r"stream them: data=imagenet data\.classes=null"):
+        source(root, image_size=9).load("train")
+
+
+def test_an_image_that_would_take_all_memory_is_refused(tmp_path):
+    Image.new("1", (60_000, 1)).save(tmp_path / "line.png")
+    with pytest.raises(ValueError, match=r"line\.png cannot be read.*too unequal"):
+        read(tmp_path / "line.png", 64)

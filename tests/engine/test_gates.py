@@ -97,7 +97,7 @@ def test_what_only_scales_is_told_from_what_does_not(rectified):
 def test_what_is_no_gate_is_left_out(seen):
     assert seen(stirred(attn.GC(32)), stirred(attn.SK(32, 32))).scalars() == {}
     x, attention = torch.ones(2, 4, 3, 3), Attention()
-    for args, output in [((x, x), x), ((x[:, :, :2],), x), (([x],), x), ((x,), [x])]:
+    for args, output in [((x, x), x), ((x[:, :, :2],), x), (([x],), x), ((x,), [x]), (([x],), [x])]:
         attention.note("fusion", attn.Half(4), args, output)
     attention.note("flat", attn.Half(4), (x[0, 0],), x[0, 0])
     assert attention.scalars() == {}
@@ -150,9 +150,9 @@ def trained(new_run, images, looking):
     rows = []
     for _ in range(2):
         rows.append(train_epoch(run, images, NORMALIZE, lambda: None))
-        rows.append(evaluate(run, images, NORMALIZE, lambda: None))
         if looking:
             assert look(run, images, NORMALIZE).scalars()
+        rows.append(evaluate(run, images, NORMALIZE, lambda: None))
         run.next_epoch()
     return rows, run.model.state_dict(), torch.get_rng_state()
 

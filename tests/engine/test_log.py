@@ -5,6 +5,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from engine.errors import Refused
 from engine.gates import Attention
 from engine.log import Log
 from engine.rundir import RunDir
@@ -73,8 +74,17 @@ def test_a_torn_line_is_dropped(folder, run, tmp_path):
     epochs(folder, run, [0]).board.close()
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 2, "tra')
-    run.epoch = 2
+    run.epoch = 1
     assert [row["epoch"] for row in Log(folder, run).rows] == [1]
+
+
+@pytest.mark.parametrize("left", ["", '{"epoch": 1}\n', '{"epoch": 1}\n{"epo#h": 2}\n', "[1]\n"])
+def test_a_log_that_lacks_epochs_is_refused_not_made_up(folder, run, tmp_path, left):
+    (tmp_path / "metrics.jsonl").write_text(left)
+    run.epoch = 2
+    with pytest.raises(Refused, match="lacks epochs that the checkpoint has"):
+        Log(folder, run)
+    assert (tmp_path / "metrics.jsonl").read_text() == left
 
 
 def test_tensorboard_has_scalars_config_and_hparams_in_one_run(folder, run, tmp_path):

@@ -1,12 +1,14 @@
 import copy
+from functools import partial
 
 import pytest
 import torch
 
+from engine import checkpoint, recipe
 from engine.augment import Keep
-from engine.errors import Diverged, Refused
+from engine.errors import Refused
 from engine.images import Normalize
-from engine.loop import accuracy_by_class, evaluate, hits, train_epoch
+from engine.loop import accuracy_by_class, evaluate, hits, train_epoch, train_step
 from engine.run import Run, prepare_device
 
 NORMALIZE = Normalize("cifar100")
@@ -39,37 +41,106 @@ def to_the_end(run, images, check=never, rows=None):
     return rows
 
 
+def leaves(state, path=()):
+    """Every tensor and number of a run's state but what tells its speed."""
+    items = state.items() if isinstance(state, dict) else enumerate(state)
+    for key, value in items:
+        if isinstance(value, dict | list | tuple):
+            yield from leaves(value, (*path, key))
+        elif key not in ("seconds", "images"):
+            yield (*path, key), value
+
+
 def equal(a, b):
-    a, b = a.state_dict(), b.state_dict()
-    flat = lambda s: torch.cat([t.double().flatten() for t in s["model"].values()])  # noqa: E731
-    momentum = lambda s: [v["momentum_buffer"] for v in s["optimizer"]["state"].values()]  # noqa: E731
-    return flat(a).equal(flat(b)) and all(map(torch.equal, momentum(a), momentum(b)))
+    a, b = (dict(leaves(run.state_dict())) for run in (a, b))
+    same = lambda x, y: x.equal(y) if isinstance(x, torch.Tensor) else x == y  # noqa: E731
+    return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
 
 
-@pytest.mark.parametrize("steps", [0, 1, 4, 6, 11])
-def test_a_run_that_is_interrupted_anywhere_ends_the_same(new_run, images, tmp_path, steps):
-    unbroken = new_run()
-    expected = to_the_end(unbroken, images)
-    run, rows = new_run(), []
+ADAMW = {"optimizer": partial(torch.optim.AdamW, weight_decay=0.1), "lr": 0.01}
+FEATURES = {
+    "plain": {},
+    "ema": {"ema": 0.9},
+    "mixup": {"mixup": 0.4},
+    "cutmix": {"cutmix": 1.0},
+    "mixup or cutmix": {"mixup": 0.4, "cutmix": 1.0},
+    "randaugment": {"randaugment": 9},
+    "label smoothing": {"label_smoothing": 0.1},
+    "accumulate": {"accumulate": 3},
+    "clip": {"clip_norm": 0.05},
+    "decay": {"decay_norms": False},
+    "adamw": ADAMW,
+}
+FEATURES["all"] = {name: value for options in FEATURES.values() for name, value in options.items()}
+
+
+def interrupted(new_run, images, folder, steps, options):
+    """A run that ended in front of step `steps` and was saved, and its rows."""
+    run, rows = new_run(**options), []
     with pytest.raises(Kill):
         to_the_end(run, images, after(steps), rows)
-    run.save(tmp_path)
-    resumed = new_run()
+    run.save(folder)
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("feature", "steps"),
+    [(feature, steps) for feature in FEATURES for steps in (1, 6)]
+    + [(feature, steps) for feature in ("plain", "all") for steps in (0, 3, 4, 5, 9, 11)],
+)
+def test_a_run_that_is_interrupted_anywhere_ends_the_same(
+    new_run, images, tmp_path, feature, steps
+):
+    options = FEATURES[feature]
+    unbroken = new_run(**options)
+    expected = to_the_end(unbroken, images)
+    rows = interrupted(new_run, images, tmp_path, steps, options)
+    resumed = new_run(**options)
     assert resumed.resume(tmp_path)
     rows += to_the_end(resumed, images)
     assert rows == expected
     assert equal(resumed, unbroken)
 
 
-def test_control_a_resume_that_forgets_the_momentum_ends_elsewhere(new_run, images, tmp_path):
-    unbroken = new_run()
+OPTIMIZERS = [
+    "ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "Adamax", "NAdam", "RAdam", "RMSprop",
+    "Rprop", "SGD",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_so_does_one_of_any_optimizer(new_run, images, tmp_path, name):
+    options = {"optimizer": getattr(torch.optim, name), "lr": 0.01}
+    unbroken = new_run(**options)
     to_the_end(unbroken, images)
-    run = new_run()
-    train_epoch(run, images, NORMALIZE, never)
-    run.next_epoch()
-    run.optimizer.state.clear()
-    to_the_end(run, images)
-    assert not equal(run, unbroken)
+    interrupted(new_run, images, tmp_path, 6, options)
+    resumed = new_run(**options)
+    resumed.resume(tmp_path)
+    to_the_end(resumed, images)
+    assert equal(resumed, unbroken)
+
+
+@pytest.mark.parametrize("part", ["model", "optimizer", "average", "losses", "correct", "step"])
+def test_control_a_resume_that_forgets_a_part_ends_elsewhere(new_run, images, tmp_path, part):
+    unbroken = new_run(**FEATURES["all"])
+    expected = to_the_end(unbroken, images)
+    rows = interrupted(new_run, images, tmp_path, 6, FEATURES["all"])
+    resumed = new_run(**FEATURES["all"])
+    state = checkpoint.load(tmp_path) | {part: resumed.state_dict()[part]}
+    resumed.load_state_dict(state)
+    rows += to_the_end(resumed, images)
+    assert rows != expected or not equal(resumed, unbroken)
+
+
+@pytest.mark.parametrize("feature", FEATURES.keys() - {"plain", "decay", "adamw", "all"})
+def test_control_a_resume_without_the_feature_ends_elsewhere(new_run, images, tmp_path, feature):
+    unbroken = new_run(**FEATURES[feature])
+    to_the_end(unbroken, images)
+    interrupted(new_run, images, tmp_path, 6, FEATURES[feature])
+    resumed = new_run()
+    resumed.resume(tmp_path)
+    to_the_end(resumed, images)
+    assert not equal(resumed, unbroken)
 
 
 def test_another_seed_is_another_run(new_run, images):
@@ -125,12 +196,77 @@ def test_accuracy_by_class():
     assert by_class[2].isnan()
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_says_where(new_run, images):
-    run = new_run(lr=1e30)
-    with pytest.raises(
-        Diverged, match=r"the loss is (nan|inf) at step \d+ of epoch 1 \(lr [0-9.e+]+\)"
-    ):
-        to_the_end(run, images)
+def gradient(run, images, steps=4):
+    """Of one step over the first eight images, in float64."""
+    run.model.double()
+    pixels = NORMALIZE(images.pixels[:8]).double()
+    train_step(run, pixels, images.labels[:8], steps)
+    return [p.grad for p in run.model.parameters()]
+
+
+@pytest.mark.parametrize("parts", [2, 3, 4])
+def test_accumulated_parts_have_the_gradient_of_the_whole_batch(new_run, images, parts):
+    whole, split = new_run(), new_run(accumulate=parts)
+    for run in (whole, split):
+        run.model[1] = run.model[3] = torch.nn.Identity()  # batch norm and dropout
+    expected, found = gradient(whole, images), gradient(split, images)
+    for a, b in zip(expected, found, strict=True):
+        torch.testing.assert_close(b, a, rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(split.losses, whole.losses)
+    assert split.correct.equal(whole.correct)
+
+
+def test_batch_norm_sees_the_parts_one_by_one(new_run, images):
+    run = new_run(accumulate=4)
+    sizes = []
+    run.model[1].register_forward_pre_hook(lambda m, args: sizes.append(len(args[0])))
+    train_epoch(run, images, NORMALIZE, never)
+    assert sizes == [2, 2, 2, 2] * 3 + [2, 2]  # the last batch of 4 leaves none by itself
+
+
+def test_clipping_limits_the_norm_of_the_gradient(new_run, images):
+    free, clipped = gradient(new_run(), images), gradient(new_run(clip_norm=0.01), images)
+    norm = torch.stack([g.norm() for g in free]).norm()
+    assert norm > 0.1
+    for a, b in zip(free, clipped, strict=True):
+        torch.testing.assert_close(b, a * 0.01 / (norm + 1e-6))
+
+
+def test_the_average_is_what_is_measured(new_run, images):
+    run = new_run(ema=0.9)
+    to_the_end(run, images)
+    of_average = evaluate(run, images, NORMALIZE, never)["loss"]
+    run.model.load_state_dict(run.average.model.state_dict())
+    with torch.no_grad():
+        logits = run.model.eval()(NORMALIZE(images.pixels))
+    expected = torch.nn.functional.cross_entropy(logits, images.labels).item()
+    assert of_average == pytest.approx(expected)
+
+
+def test_the_average_is_told_the_step_of_the_whole_run(new_run, images):
+    run, steps = new_run(), []
+    run.average.update = lambda model, step: steps.append(step)
+    to_the_end(run, images)
+    assert steps == list(range(12))
+
+
+def test_every_step_of_every_seed_mixes_in_its_own_way(new_run, images, monkeypatch):
+    seeds = []
+    monkeypatch.setattr(recipe, "mixed", lambda x, y, *rest: seeds.append(rest[-1]) or (x, y))
+    for seed in (0, 0, 1):
+        to_the_end(new_run(seed, mixup=1.0), images)
+    assert seeds[:12] == seeds[12:24]
+    assert len(set(seeds)) == 24
+
+
+def test_mixed_images_count_by_the_class_they_have_most_of(new_run, images):
+    run = new_run()
+    targets = torch.tensor([[0.6, 0.4, 0.0]] * 4 + [[0.1, 0.0, 0.9]] * 4)
+    logits = []
+    run.model.register_forward_hook(lambda m, args, out: logits.append(out))
+    train_step(run, NORMALIZE(images.pixels[:8]), targets, 4)
+    dominant = torch.tensor([0] * 4 + [2] * 4)
+    assert run.correct[0] == (logits[0].argmax(1) == dominant).sum()
 
 
 def test_bf16_runs_the_forward_pass_in_bf16_and_learns(new_run, images):

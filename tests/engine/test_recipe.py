@@ -27,6 +27,13 @@ def recipe(**options):
         ("warmup_epochs", 10),
         ("label_smoothing", 1.0),
         ("sparsity", -1e-4),
+        ("randaugment", 31),
+        ("mixup", -1.0),
+        ("cutmix", float("inf")),
+        ("accumulate", 0),
+        ("accumulate", 3),
+        ("clip_norm", 0.0),
+        ("ema", 1.0),
     ],
 )
 def test_values_out_of_range_are_refused_by_name(option, value):
@@ -53,6 +60,27 @@ def test_loss_is_smoothed_cross_entropy():
     expected = -(target * logits.log_softmax(1)).sum(1).mean()
     loss = recipe(label_smoothing=smooth).loss(nn.Identity(), logits, labels)
     torch.testing.assert_close(loss, expected)
+
+
+def test_without_decay_of_norms_only_the_weights_of_layers_decay():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 2))
+    optimizer = partial(torch.optim.SGD, weight_decay=0.1)
+    (one,) = recipe(optimizer=optimizer).make_optimizer(net).param_groups
+    assert one["weight_decay"] == 0.1
+    decaying, free = recipe(optimizer=optimizer, decay_norms=False).make_optimizer(net).param_groups
+    assert (decaying["weight_decay"], free["weight_decay"]) == (0.1, 0)
+    assert decaying["params"] == [net[0].weight, net[3].weight]
+    assert free["params"] == [net[0].bias, net[1].weight, net[1].bias, net[3].bias]
+
+
+def test_an_optimizer_of_another_kind_is_refused():
+    with pytest.raises(ValueError, match="LBFGS asks for the loss again in each step"):
+        recipe(optimizer=torch.optim.LBFGS).make_optimizer(nn.Linear(2, 2))
+
+
+def test_no_part_of_a_batch_is_a_single_image():
+    whole = recipe(batch_size=16, accumulate=4)
+    assert [whole.parts(n) for n in (16, 9, 8, 7, 5, 3, 2, 1)] == [4, 4, 4, 3, 2, 1, 1, 1]
 
 
 def test_sparsity_adds_p_times_the_sum_of_nams_scales():

@@ -3,9 +3,11 @@ import os
 import pytest
 
 from engine.errors import Refused
-from engine.rundir import RunDir, flat, write_json
+from engine.files import write_json
+from engine.rundir import RunDir, flat
 
 CONFIG = {"data": {"name": "cifar100", "root": "here"}, "seed": 0, "device": "cpu"}
+RESULT = {"top1": 1.0, "top5": 2.0}
 
 
 def rundir(path, **changes):
@@ -16,14 +18,14 @@ def test_a_finished_run_is_recognised(tmp_path):
     folder = rundir(tmp_path)
     assert folder.result() is None
     with folder.claim():
-        write_json(folder.path / "result.json", {"top1": 1.0})
-    assert rundir(tmp_path).result() == {"top1": 1.0}
+        write_json(folder.path / "result.json", RESULT)
+    assert rundir(tmp_path).result() == RESULT
 
 
 def test_another_configuration_is_refused_naming_what_differs(tmp_path):
     folder = rundir(tmp_path)
     with folder.claim():
-        write_json(folder.path / "result.json", {"top1": 1.0})
+        write_json(folder.path / "result.json", RESULT)
     with pytest.raises(Refused, match="seed: 0 -> 1"):
         rundir(tmp_path, seed=1).result()
     with pytest.raises(Refused, match="lr: None -> 3"), rundir(tmp_path, lr=3).claim():
@@ -33,9 +35,9 @@ def test_another_configuration_is_refused_naming_what_differs(tmp_path):
 def test_a_run_may_go_on_elsewhere(tmp_path):
     folder = rundir(tmp_path)
     with folder.claim():
-        write_json(folder.path / "result.json", {"top1": 1.0})
+        write_json(folder.path / "result.json", RESULT)
     moved = rundir(tmp_path, device="cuda", data={"name": "cifar100", "root": "there"})
-    assert moved.result() == {"top1": 1.0}
+    assert moved.result() == RESULT
     assert moved.fingerprint == folder.fingerprint
     assert rundir(tmp_path, seed=1).fingerprint != folder.fingerprint
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from engine.schedule import Constant, Cosine, OneCycle, Step
+from engine.schedule import Constant, Cosine, Exponential, OneCycle, Step
 
 
 def of_torch(make, steps):
@@ -20,6 +20,12 @@ def test_step_is_torchs_multi_step():
     ours = Step([60, 120, 160], 0.2)
     expected = of_torch(lambda o: lr_scheduler.MultiStepLR(o, [60, 120, 160], 0.2), 200)
     assert [ours(epoch, 200) for epoch in range(200)] == pytest.approx(expected, rel=1e-12)
+
+
+def test_exponential_is_torchs():
+    expected = of_torch(lambda o: lr_scheduler.ExponentialLR(o, 0.98), 400)
+    assert [Exponential(0.98)(epoch, 400) for epoch in range(400)] == pytest.approx(expected)
+    assert Exponential(0.98)(3.7, 400) == Exponential(0.98)(3, 400)
 
 
 def test_cosine_is_torchs_annealing():
@@ -47,7 +53,8 @@ def test_constant_is_constant():
 
 
 @pytest.mark.parametrize(
-    "wrong", [lambda: Step([1], 0.0), lambda: Cosine(1.0), lambda: OneCycle(-1)]
+    "wrong",
+    [lambda: Step([1], 0.0), lambda: Exponential(1.1), lambda: Cosine(1.0), lambda: OneCycle(-1)],
 )
 def test_fractions_outside_their_range_are_refused(wrong):
     with pytest.raises(ValueError, match="must be"):

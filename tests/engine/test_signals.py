@@ -8,17 +8,28 @@ import pytest
 from engine.signals import SIGNALS, Interruption
 
 
-@pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_is_noted_and_acted_on_between_two_steps(number):
-    saved = []
-    with Interruption(lambda: saved.append(True)) as interruption:
+def with_signal(interruption, number, saved):
+    with interruption:
         interruption.check()
         os.kill(os.getpid(), number)
         assert not saved
-        with pytest.raises(SystemExit) as exit_:
-            interruption.check()
+        interruption.check()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_is_noted_and_acted_on_between_two_steps(number):
+    saved = []
+    interruption = Interruption(lambda: saved.append(True))
+    with pytest.raises(SystemExit, match=str(128 + number)):
+        with_signal(interruption, number, saved)
     assert saved == [True]
-    assert exit_.value.code == 128 + number
+
+
+def test_one_that_comes_after_the_last_step_counts_as_well():
+    saved = []
+    with pytest.raises(SystemExit, match="143"), Interruption(lambda: saved.append(True)):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert saved == [True]
 
 
 def test_afterwards_the_signals_are_as_before():
@@ -40,3 +51,21 @@ def test_a_second_signal_ends_at_once():
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert ended.returncode == 143
     assert ended.stdout == ""
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_outside_of_the_loop_they_end_the_process_and_what_it_holds_is_released(number):
+    code = (
+        "import os, sys\n"
+        "from engine.signals import exit_on_signals\n"
+        "exit_on_signals()\n"
+        "try:\n"
+        "    os.kill(os.getpid(), int(sys.argv[1]))\n"
+        "finally:\n"
+        "    print('released')\n"
+    )
+    command = [sys.executable, "-c", code, str(int(number))]
+    ended = subprocess.run(command, capture_output=True, text=True)
+    assert ended.returncode == 128 + number
+    assert ended.stdout == "released\n"
+    assert ended.stderr.strip() == f"{number.name}: leaving; run the same command to go on"

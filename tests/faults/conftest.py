@@ -6,9 +6,15 @@ reads the notes from the file that `ATTNBENCH_FAULTS_NOTES` names.
 
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+from tests.faults.children import SMALL, run_of, train
+
+ROOT = Path(__file__).parents[2]
 FULL = os.environ.get("ATTNBENCH_FAULTS") == "full"
 
 
@@ -31,3 +37,30 @@ def tally():
         assert reached == of > 0
 
     return note
+
+
+@pytest.fixture(scope="session")
+def unbroken(tmp_path_factory):
+    """The run SMALL, which nothing disturbed."""
+    cwd = tmp_path_factory.mktemp("unbroken")
+    assert train(cwd, *SMALL) == 0
+    return run_of(cwd)
+
+
+@pytest.fixture
+def forked(tmp_path):
+    """`forked(job, job, ...)`: the exit codes of jobs of forked.py, done one after another."""
+
+    def run(*jobs):
+        listed = tmp_path / "jobs.json"
+        listed.write_text(json.dumps(jobs, default=str))
+        ended = subprocess.run(
+            [sys.executable, str(ROOT / "tests/faults/forked.py"), str(listed)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert ended.returncode == 0, ended.stderr
+        return json.loads(ended.stdout)
+
+    return run

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
-from scripts.door import forced
+from scripts.door import UnknownName, build, forced
 
 ROOT = Path(__file__).parents[2]
 NO_TORCH = """
@@ -113,6 +114,19 @@ def test_a_wrong_name_ends_a_sweep_once(tmp_path):
     ended = run("-m", "attn=none,se", "recipe.lrr=1", cwd=tmp_path, torch=False)
     assert ended.returncode == 2
     assert ended.stderr.count("unknown option recipe.lrr") == 1
+
+
+HARM = {"_target_": "os.mkdir", "path": "harm"}
+
+
+@pytest.mark.parametrize("hidden", [[HARM], [[HARM]], "${oc.create:${harm}}"])
+def test_a_target_in_a_list_or_behind_an_interpolation_runs_no_code(hidden, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    optimizer = {"_target_": "torch.optim.AdamW", "_partial_": True, "betas": hidden}
+    cfg = OmegaConf.create({"optimizer": optimizer, "harm": str(HARM)})
+    with pytest.raises(UnknownName, match=r"os\.mkdir is not allowed"):
+        build(cfg.optimizer)
+    assert not any(tmp_path.iterdir())
 
 
 def test_forced_leaves_choices_flags_and_hydras_own_alone():

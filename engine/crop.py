@@ -1,0 +1,101 @@
+"""Crops of one image of any size while it is read: what streamed images have instead of a batch.
+
+The pixels are torchvision's for PIL images, to the bit: bilinear, antialiased, the crop before the
+resize in training, the resize before the crop in evaluation.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from PIL import Image
+
+from engine.augment import Augment, Keep
+
+TRIES = 10
+LONGEST = 100  # times the shorter side: beyond it, resizing an image of a few kB takes all memory
+
+
+class Crop(ABC):
+    """Cuts `size` x `size` pixels from an image, given `draws` random numbers in [0, 1).
+
+    `then` treats the batch of what was cut, on the device, with the draws that follow.
+    """
+
+    draws: int
+    then: Augment
+
+    @abstractmethod
+    def cut(self, image: Image.Image, size: int, draws: Sequence[float]) -> Image.Image: ...
+
+
+@dataclass(frozen=True)
+class CentreCrop(Crop):
+    """The shorter side is resized to `resize`, the centre is kept: how images are evaluated."""
+
+    resize: int
+    draws = 0
+    then = Keep()
+
+    def cut(self, image: Image.Image, size: int, draws: Sequence[float]) -> Image.Image:
+        short, long = sorted(image.size)
+        if long > LONGEST * short:
+            raise ValueError(f"its sides, {image.width} x {image.height}, are too unequal")
+        other = int(self.resize * long / short)
+        width, height = (self.resize, other) if image.width == short else (other, self.resize)
+        left, top = round((width - size) / 2), round((height - size) / 2)
+        resized = image.resize((width, height), Image.Resampling.BILINEAR)
+        return resized.crop((left, top, left + size, top + size))
+
+
+@dataclass(frozen=True)
+class ResizedCrop(Crop):
+    """A random part of the image, resized; then, half of the time, a horizontal flip.
+
+    The part has an area in `scale`, relative to the image, and a width to height in `ratio`,
+    uniform in its logarithm (Szegedy et al., 2015). Ten tries of four draws look for one that fits;
+    where none does, the largest centred part within `ratio` is taken.
+    """
+
+    scale: Sequence[float] = (0.08, 1.0)
+    ratio: Sequence[float] = (3 / 4, 4 / 3)
+    flip: bool = True
+    then: Augment = field(default_factory=Keep)
+    draws = 4 * TRIES + 1
+
+    def __post_init__(self) -> None:
+        for name, bounds in (("scale", self.scale), ("ratio", self.ratio)):
+            if len(bounds) != 2 or not 0 < bounds[0] <= bounds[1]:
+                raise ValueError(f"{name} must be [low, high], both positive, got {list(bounds)}")
+        if self.scale[1] > 1:
+            raise ValueError(f"scale is a share of the image, at most 1, got {list(self.scale)}")
+        if not callable(self.then):
+            raise ValueError(f"then must act on batches, which {type(self.then).__name__} does not")
+
+    def cut(self, image: Image.Image, size: int, draws: Sequence[float]) -> Image.Image:
+        part = image.crop(self.box(*image.size, draws))
+        part = part.resize((size, size), Image.Resampling.BILINEAR)
+        flipped = self.flip and draws[4 * TRIES] < 0.5
+        return part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flipped else part
+
+    def box(self, width: int, height: int, draws: Sequence[float]) -> tuple[int, int, int, int]:
+        """(left, top, right, bottom) of the part of an image of that size."""
+        low, high = self.scale
+        narrow, wide = map(math.log, self.ratio)
+        for i in range(0, 4 * TRIES, 4):
+            area = width * height * (low + (high - low) * draws[i])
+            ratio = math.exp(narrow + (wide - narrow) * draws[i + 1])
+            w, h = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+            if 0 < w <= width and 0 < h <= height:
+                top = int((height - h + 1) * draws[i + 2])
+                left = int((width - w + 1) * draws[i + 3])
+                return left, top, left + w, top + h
+        return self._centre(width, height)
+
+    def _centre(self, width: int, height: int) -> tuple[int, int, int, int]:
+        narrow, wide = self.ratio
+        w = max(1, min(width, round(height * wide)))
+        h = max(1, min(height, round(width / narrow)))
+        left, top = (width - w) // 2, (height - h) // 2
+        return left, top, left + w, top + h

@@ -1,0 +1,37 @@
+"""One image file as RGB pixels, or one line that says why not."""
+
+import os
+
+from PIL import Image
+
+FORMATS = ("BMP", "JPEG", "PNG", "WEBP")  # and nothing else: some readers start other programs
+SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+
+
+class Unreadable(ValueError):
+    """A file that is no image, or a damaged one; the message begins with its path."""
+
+
+def decode(file: str | os.PathLike[str]) -> Image.Image:
+    """The image in RGB, as torchvision's folders read it: no EXIF rotation, no alpha.
+
+    What differs: 16 bits of grey are divided by 256, where Pillow alone would cut them off at 255.
+    """
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            return _rgb(image)
+    except Exception as error:  # damaged files make Pillow raise nearly anything
+        raise unreadable(file, error) from error
+
+
+def unreadable(file: str | os.PathLike[str], error: Exception) -> Unreadable:
+    reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return Unreadable(f"{os.fspath(file)} cannot be read as an image: {reason}")
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        return image.point(lambda value: value / 256).convert("L").convert("RGB")
+    if "transparency" in image.info:  # of a palette: without this step, Pillow warns
+        image = image.convert("RGBA")
+    return image.convert("RGB")

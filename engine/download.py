@@ -1,0 +1,92 @@
+"""A published file, fetched whole and verified, or fetched further the next time."""
+
+import fcntl
+import hashlib
+import http.client
+import os
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from tqdm import tqdm
+
+TIMEOUT = 30  # seconds without a byte
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where a file is, its size in bytes, and its SHA-256."""
+
+    url: str
+    size: int
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"{self.url} ({self.size:,} bytes, SHA-256 {self.sha256})"
+
+    def is_at(self, path: Path) -> bool:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
+
+
+def download(what: Published, path: Path) -> None:
+    """Fetch it to `path`. What has come when the connection breaks is kept, as `path` + .part.
+
+    OSError where it cannot be had, ValueError where something else is sent. Of several processes,
+    one fetches and the others wait for it.
+    """
+    new = not path.parent.exists()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if path.is_file():
+                return
+            file.seek(0, os.SEEK_END)  # where another process left it
+            _fetch(what, file)
+            file.flush()
+            if not what.is_at(part):
+                file.truncate(0)
+                raise ValueError(f"something else was sent than {what}")
+            part.replace(path)
+    finally:
+        if part.is_file() and not part.stat().st_size:
+            part.unlink()
+            if new:
+                path.parent.rmdir()
+
+
+def _fetch(what: Published, file: BinaryIO) -> None:
+    """Go on from what `file` has, again and again as long as each connection brings something."""
+    name = Path(what.url).name
+    with tqdm(None, name, what.size, False, unit="B", unit_scale=True, disable=None) as bar:
+        while (there := file.tell()) < what.size:
+            bar.update(there - bar.n)
+            try:
+                _receive(what, file, bar)
+            except (OSError, http.client.HTTPException) as error:
+                if file.tell() == there:
+                    raise OSError(_reason(error, there)) from error
+            if file.tell() <= there:
+                raise OSError(_reason(EOFError("the connection was closed"), there))
+
+
+def _receive(what: Published, file: BinaryIO, bar: tqdm) -> None:
+    there = file.tell()
+    request = urllib.request.Request(what.url, headers={"Range": f"bytes={there}-"})
+    with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        if there and response.status != http.HTTPStatus.PARTIAL_CONTENT:
+            file.seek(0)
+            file.truncate()  # the server cannot go on from the middle
+            bar.reset()
+        while chunk := response.read1(1 << 18):
+            file.write(chunk)
+            bar.update(len(chunk))
+
+
+def _reason(error: Exception, there: int) -> str:
+    reason = str(getattr(error, "reason", error))
+    return f"{reason}; the first {there:,} bytes are kept, to go on from" if there else reason

@@ -1,0 +1,105 @@
+"""Files that are whole or not there, and one line to say where the disk does not take them."""
+
+import errno
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from engine.errors import Refused, Stopped
+
+UNFINISHED = ".tmp"  # what a killed process leaves ends in it
+NO_FSYNC_OF_FOLDERS = (errno.EINVAL, errno.ENOTSUP)  # some network file systems
+
+
+@contextmanager
+def replacing(
+    path: Path, check: Callable[[Path], None] = lambda new: None, keep: Path | None = None
+) -> Iterator[IO[bytes]]:
+    """A file to write to, which takes the place of `path` in one step when all of it is on disk.
+
+    `check` reads the new file back, and may raise, before it does; the old one goes to `keep`.
+    """
+    new = path.with_name(path.name + UNFINISHED)
+    try:
+        with writing(new):
+            with new.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            check(new)
+            if keep:
+                os.replace(path, keep)
+            os.replace(new, path)
+            _sync_folder(path.parent)
+    finally:
+        with suppress(OSError):
+            new.unlink()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn an error of the disk into Stopped, which names the path and the bytes."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # torch's writer stumbles over what it then hides
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError):
+            raise
+        written = path.stat().st_size if path.is_file() else 0
+        raise Stopped(
+            f"{path} cannot be written: {cause.strerror or cause}, after {written:,} bytes "
+            f"({_free(path)} bytes are free there); mend that, and the same command goes on"
+        ) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` in one step: a reader sees the old text or the new one."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The contents, or None where there is no such file; Refused where it is no JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise Refused(f"{path} cannot be read ({error}); remove it, or restore it") from error
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Refused if fewer bytes are free in `folder` than a run is sure to write there."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise Refused(
+            f"{folder}: {free:,} bytes are free, and this run writes at least {needed:,}; "
+            "make room, or choose another out=..."
+        )
+
+
+def _free(path: Path) -> str:
+    try:
+        return f"{shutil.disk_usage(path.parent).free:,}"
+    except OSError:
+        return "unknown"
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the disk know the names in `folder`, too."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_FSYNC_OF_FOLDERS:
+            raise
+    finally:
+        os.close(descriptor)

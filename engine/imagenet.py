@@ -1,0 +1,96 @@
+"""ImageNet, and whatever else lies in class folders and does not fit in memory: streamed from disk.
+
+The 1,281,167 training and 50,000 validation images of ILSVRC 2012 (Russakovsky et al., 2015) in
+`root/train/<wnid>/*.JPEG` and `root/val/<wnid>/*.JPEG`; the latter are the test set of the papers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from engine.keyed import permutation
+from engine.listing import Files, choose, class_names, find
+from engine.source import Source
+from engine.stream import Reading, Stream
+from engine.workers import default_count
+
+HOW = (
+    "name another data.root, or put there from https://image-net.org/download "
+    "ILSVRC2012_img_train.tar (147,897,477,120 bytes, MD5 1d675b47d978889d74fa0da5fadfb00e), "
+    "ILSVRC2012_img_val.tar (6,744,924,160 bytes, MD5 29b22e2961454d5413ddabcf34fc5622) and "
+    "ILSVRC2012_devkit_t12.tar.gz, then: python -c "
+    "\"from torchvision.datasets import ImageNet as I; [I('{root}', s) for s in ('train', 'val')]\""
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageNet(Source):
+    """`classes`: all there are (null), the first so many by name, or those named.
+
+    `fraction` of each class's training images is used, the same for every seed. In evaluation the
+    shorter side is resized to `resize` and the centre kept. `workers` processes read the images
+    (null: one for each core but one); `timeout` is how many seconds a batch may take them.
+    `corrupt`: a training image that cannot be read stops the run, or is left out of its batch and
+    counted. One to be evaluated always stops it.
+    """
+
+    root: str
+    classes: int | Sequence[str] | None = None
+    fraction: float = 1.0
+    resize: int = 256
+    workers: int | None = None
+    timeout: float = 120
+    corrupt: Literal["error", "skip"] = "error"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rules = {
+            "fraction": (0 < self.fraction <= 1, "above 0 and at most 1"),
+            "resize": (self.resize >= self.image_size, f"at least image_size={self.image_size}"),
+            "workers": (self.workers is None or self.workers >= 0, "0 or more, or null"),
+            "timeout": (self.timeout > 0, "positive"),
+            "corrupt": (self.corrupt in ("error", "skip"), "error or skip"),
+        }
+        for name, (holds, rule) in rules.items():
+            if not holds:
+                raise ValueError(f"{name} must be {rule}, got {getattr(self, name)}")
+
+    def read(self, split: str) -> Stream:
+        root = Path(self.root).expanduser()
+        folder = root / ("train" if split == "train" else _test_folder(root))
+        try:
+            files = self._files(root, folder)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error}; {HOW.format(root=self.root)}") from error
+        if split == "train" and self.fraction < 1:
+            files = files.take(part_of_each(files.labels, self.fraction))
+        return Stream(files, self._reading(split), files.labels)
+
+    def _files(self, root: Path, folder: Path) -> Files:
+        classes = choose(class_names(root / "train"), self.classes)
+        missing = sorted(set(classes) - set(class_names(folder)))
+        if missing:
+            raise ValueError(f"{folder} lacks classes that train has: {', '.join(missing[:10])}")
+        return find(folder, classes)
+
+    def _reading(self, split: str) -> Reading:
+        workers = default_count() if self.workers is None else self.workers
+        skip = self.corrupt == "skip" and split == "train"
+        return Reading(self.image_size, self.resize, workers, self.timeout, skip)
+
+
+def _test_folder(root: Path) -> str:
+    return "val" if (root / "val").is_dir() else "test"
+
+
+def part_of_each(labels: torch.Tensor, fraction: float) -> torch.Tensor:
+    """Indices, ascending, of so large a part of the samples of each label, at least one of each."""
+    parts = []
+    for label in labels.unique().tolist():
+        of_label = (labels == label).nonzero()[:, 0]
+        order = permutation(0, label, len(of_label))
+        parts.append(of_label[order[: max(1, round(fraction * len(of_label)))]])
+    return torch.cat(parts).sort().values

@@ -1,0 +1,94 @@
+"""RandAugment of a whole batch at once, uint8 to uint8 (Cubuk et al., 2020, arXiv 1909.13719).
+
+The 14 operations and their strengths are torchvision's. There one image at a time is changed; here
+every image goes through all of them and keeps what it drew, so that nothing asks the device which
+that was: one resampling for what moves pixels, and a choice for each change of color.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torchvision.transforms.v2 import functional as TF
+
+BINS = 30  # magnitudes from 0 to 30: torchvision's 31
+KINDS = 14
+
+
+@dataclass(frozen=True)
+class RandAugment:
+    """`operations` of the 14, one after another, at `magnitude` of 30 and with either sign."""
+
+    magnitude: int = 9
+    operations: int = 2
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.magnitude <= BINS:
+            raise ValueError(f"magnitude must be from 0 to {BINS}, got {self.magnitude}")
+
+    @property
+    def draws(self) -> int:
+        return self.operations
+
+    def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+        pixels = images.permute(0, 3, 1, 2).contiguous()
+        for draw in draws.unbind(1):
+            choice = (draw * 2 * KINDS).long()  # kind after kind, each with minus and plus
+            pixels = _move(pixels, choice, self.magnitude / BINS)
+            for chosen, change in _colors(self.magnitude / BINS):
+                changed = torch.isin(choice, torch.tensor(chosen, device=choice.device))
+                pixels = torch.where(changed[:, None, None, None], change(pixels), pixels)
+        return pixels.permute(0, 2, 3, 1)
+
+
+def _move(pixels: Tensor, choice: Tensor, strength: float) -> Tensor:
+    """Choices 0 to 9: shear x, shear y, shift x, shift y, rotate; zeros come in from outside."""
+    height, width = pixels.shape[2:]
+    maps = torch.tensor([*_maps(height, width, strength)], device=pixels.device)
+    still = torch.tensor([1.0, 0, 0, 0, 1, 0], device=pixels.device)
+    of_image = torch.where(
+        (choice < len(maps))[:, None], maps[choice.clamp_max(len(maps) - 1)], still
+    )
+    a, b, c, d, e, f = of_image[:, :, None, None].unbind(1)
+    y = torch.arange(height, device=pixels.device)[:, None] - (height - 1) / 2
+    x = torch.arange(width, device=pixels.device) - (width - 1) / 2
+    source = torch.stack([(a * x + b * y + c) * 2 / width, (d * x + e * y + f) * 2 / height], -1)
+    moved = F.grid_sample(pixels.float(), source, mode="nearest", align_corners=False)
+    return moved.to(torch.uint8)
+
+
+def _maps(height: int, width: int, strength: float) -> Iterator[tuple[float, ...]]:
+    """Where pixel (x, y) comes from, both from the center: (ax + by + c, dx + ey + f)."""
+    for s in (-strength, strength):  # sheared about the upper left corner
+        yield 1.0, 0.3 * s, 0.3 * s * height / 2, 0.0, 1.0, 0.0
+    for s in (-strength, strength):
+        yield 1.0, 0.0, 0.0, 0.3 * s, 1.0, 0.3 * s * width / 2
+    for s in (-strength, strength):
+        yield 1.0, 0.0, -float(int(150 / 331 * width * s)), 0.0, 1.0, 0.0
+    for s in (-strength, strength):
+        yield 1.0, 0.0, 0.0, 0.0, 1.0, -float(int(150 / 331 * height * s))
+    for s in (-strength, strength):
+        cos, sin = math.cos(math.radians(30 * s)), math.sin(math.radians(30 * s))
+        yield cos, -sin, 0.0, sin, cos, 0.0
+
+
+def _colors(strength: float) -> Iterator[tuple[list[int], Callable[[Tensor], Tensor]]]:
+    """The choices from 10 on, which change colors; 26 and 27 leave the image as it is."""
+    signed = (TF.adjust_brightness, TF.adjust_saturation, TF.adjust_contrast, TF.adjust_sharpness)
+    for kind, adjust in enumerate(signed, start=5):
+        for sign in (0, 1):
+            factor = 1 + 0.9 * strength * (2 * sign - 1)
+            yield [2 * kind + sign], partial(_adjusted, adjust=adjust, factor=factor)
+    bits = round(8 - 4 * strength)
+    yield [18, 19], partial(TF.posterize, bits=bits)
+    yield [20, 21], partial(TF.solarize, threshold=255 * (1 - strength))
+    yield [22, 23], TF.autocontrast
+    yield [24, 25], TF.equalize
+
+
+def _adjusted(pixels: Tensor, adjust: Callable[[Tensor, float], Tensor], factor: float) -> Tensor:
+    return adjust(pixels, factor)

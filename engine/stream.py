@@ -1,0 +1,145 @@
+"""Images on disk: decoded and cropped by worker processes while the network trains on others."""
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from engine.augment import Augment, Keep
+from engine.crop import CentreCrop, Crop
+from engine.decode import Unreadable, decode, unreadable
+from engine.errors import DataLost, Refused
+from engine.keyed import uniform
+from engine.listing import Files
+from engine.workers import Workers
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How images are read: size of the crop, of the shorter side in evaluation, processes."""
+
+    image_size: int
+    resize: int
+    workers: int
+    timeout: float  # seconds
+    skip: bool = False  # leave out what cannot be read, in training
+
+
+@dataclass(frozen=True)
+class Task:
+    """One batch, wholly: which pixels come of it depends on nothing else."""
+
+    crop: Crop
+    seed: int
+    epoch: int
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What `Images` is, for images that do not lie in memory; only `labels` are on the device."""
+
+    files: Files
+    reading: Reading
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.files.classes
+
+    def to(self, device: torch.device | str) -> "Stream":
+        return replace(self, labels=self.labels.to(device))
+
+    def take(self, indices: Tensor) -> "Stream":
+        return Stream(self.files.take(indices), self.reading, self.labels[indices])
+
+    def batches(
+        self, indices: Iterable[Tensor], augment: Augment | Crop, seed: int, epoch: int
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """For each of `indices`, its pixels (n, H, W, 3) uint8 on the device, and its labels (n,).
+
+        `augment` is a Crop; Keep, as in evaluation, is the centre crop. An image that cannot be
+        read is an error; where it may be skipped, in training, its batch is smaller by it.
+        """
+        crop = self._crop(augment)
+        skip = self.reading.skip and not isinstance(augment, Keep)
+        indices = list(indices)
+        if not indices:
+            return
+        on_cpu = torch.cat(indices).cpu().split([len(batch) for batch in indices])
+        tasks = (Task(crop, seed, epoch, tuple(batch.tolist())) for batch in on_cpu)
+        left_out: list[str] = []
+        results = self._workers.map(tasks)
+        for batch, (pixels, failures) in zip(indices, results, strict=True):
+            if failures:
+                batch, pixels = _without(batch, pixels, failures, skip)
+                left_out += failures.values()
+            pixels = pixels.to(self.labels.device, non_blocking=True)
+            draws = uniform(seed, epoch, batch, crop.draws + crop.then.draws)[:, crop.draws :]
+            yield crop.then(pixels, draws), self.labels[batch]
+        if left_out:
+            _say(f"{len(left_out)} of {sum(map(len, indices))} images left out: {left_out[0]}")
+
+    def _crop(self, augment: Augment) -> Crop:
+        if isinstance(augment, Keep):
+            return CentreCrop(self.reading.resize)
+        if isinstance(augment, Crop):
+            return augment
+        raise Refused(
+            f"recipe.augment: {type(augment).__name__} acts on images in memory, and these are "
+            "streamed: choose a recipe with engine.crop.ResizedCrop, such as recipe=imagenet_90ep"
+        )
+
+    @cached_property
+    def _workers(self) -> Workers:
+        work = partial(read_batch, self.files, self.reading.image_size)
+        on_device = self.labels.device.type == "cuda"
+        return Workers(work, self.reading.workers, self.reading.timeout, pin_memory=on_device)
+
+
+def read_batch(files: Files, size: int, task: Task) -> tuple[Tensor, dict[int, str]]:
+    """Pixels (n, size, size, 3) uint8, and by position what is wrong with those that failed."""
+    pixels = torch.zeros(len(task.indices), size, size, 3, dtype=torch.uint8)
+    draws = uniform(task.seed, task.epoch, torch.tensor(task.indices), task.crop.draws).tolist()
+    failures = {}
+    for i, index in enumerate(task.indices):
+        try:
+            image = read(files.path(index), task.crop, size, draws[i])
+        except Unreadable as error:
+            failures[i] = str(error)
+        else:
+            pixels[i] = torch.from_numpy(image)
+    return pixels, failures
+
+
+def read(file: str, crop: Crop, size: int, draws: list[float]) -> np.ndarray:
+    """One image, cropped: (size, size, 3) uint8."""
+    image = decode(file)
+    try:
+        return np.array(crop.cut(image, size, draws))
+    except ValueError as error:
+        raise unreadable(file, error) from error
+
+
+def _without(
+    batch: Tensor, pixels: Tensor, failures: dict[int, str], skip: bool
+) -> tuple[Tensor, Tensor]:
+    if not skip:
+        first = next(iter(failures.values()))
+        raise DataLost(f"{first}; mend or remove it, or leave such out: data.corrupt=skip")
+    kept = torch.tensor([i for i in range(len(batch)) if i not in failures], dtype=torch.int64)
+    if len(kept) < 2:  # batch norm needs two
+        raise DataLost(f"a batch has {len(kept)} images that can be read: {failures}")
+    return batch[kept.to(batch.device)], pixels[kept]
+
+
+def _say(line: str) -> None:
+    tqdm.write(f"data: {line}", file=sys.stderr)

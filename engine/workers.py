@@ -1,0 +1,179 @@
+"""Processes that work ahead: torch's DataLoader, made to end well whatever happens to them."""
+
+import atexit
+import contextlib
+import multiprocessing
+import os
+import signal
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from engine.errors import DataLost
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def default_count() -> int:
+    """One for each core this process may use, but the one it uses; shared by the ranks here."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    return max(1, min(16, cores // ranks - 1))
+
+
+class Workers:
+    """`count` processes that call `work` on tasks and give the results in the order of the tasks.
+
+    They know nothing but the task, live on from one `map` to the next, and ignore the signals that
+    make the main process save and leave. One that dies, raises, or gives nothing for `timeout`
+    seconds ends the run: DataLost. With a count of 0, this process does the work itself.
+    """
+
+    def __init__(
+        self, work: Callable[[Any], Any], count: int, timeout: float, pin_memory: bool = False
+    ) -> None:
+        self.work = work
+        self.count = count
+        self._tasks = _Tasks()
+        self._processes: list[multiprocessing.process.BaseProcess] = []
+        self._loader = DataLoader(
+            _Work(work),
+            batch_size=None,  # a task is a batch already
+            sampler=self._tasks,
+            num_workers=count,
+            collate_fn=_as_it_is,
+            timeout=timeout if count else 0,
+            pin_memory=pin_memory,
+            worker_init_fn=_ignore_signals,
+            persistent_workers=count > 0,
+            generator=torch.Generator(),  # or it would draw from everybody's
+        )
+
+    def map(self, tasks: Iterable[Any]) -> Iterator[Any]:
+        """`work(task)` for each task, in their order, some of them worked on ahead."""
+        if not self.count:
+            yield from map(self.work, tasks)
+            return
+        self._tasks.tasks = tasks
+        try:
+            with _failures_told():
+                results = self._start()
+            while (result := _next(results)) is not _END:
+                yield result
+        except BaseException:  # also where the caller goes away: nothing may be left to wait for
+            self._end()
+            raise
+
+    def _start(self) -> Iterator[Any]:
+        before = multiprocessing.active_children()
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until workers ignore them
+        try:
+            with warnings.catch_warnings():  # forking a process with threads, as torch has them
+                warnings.simplefilter("ignore", DeprecationWarning)
+                results = iter(self._loader)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        new = [child for child in multiprocessing.active_children() if child not in before]
+        if new:
+            self._processes = new
+            atexit.register(_kill, new)  # before those who would ask such processes to terminate
+        _Deaths.defer()
+        return results
+
+    def _end(self) -> None:
+        _kill(self._processes)
+        iterator, self._loader._iterator = self._loader._iterator, None  # `map` starts others
+        if iterator is not None:
+            iterator._shutdown_workers()  # or a later worker, a copy of this process, would try to
+
+
+class _Tasks:
+    """A sampler of DataLoader whose samples are what it is given before each epoch."""
+
+    tasks: Iterable[Any] = ()
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.tasks)
+
+
+class _Work(Dataset):
+    def __init__(self, work: Callable[[Any], Any]) -> None:
+        self.work = work
+
+    def __getitem__(self, task: Any) -> Any:
+        return self.work(task)
+
+
+class _Deaths:
+    """torch's handler of SIGCHLD raises in whatever line runs when a worker dies.
+
+    Deferred, it does so only where a result is waited for, and where that can be told.
+    """
+
+    handler: Callable[[int, FrameType | None], None] | None = None
+    waiting = False
+
+    @classmethod
+    def defer(cls) -> None:
+        found = signal.getsignal(signal.SIGCHLD)
+        with contextlib.suppress(ValueError):  # not the main thread: torch has set none either
+            if callable(found) and found != cls._deferred:
+                signal.signal(signal.SIGCHLD, cls._deferred)
+                cls.handler = found
+
+    @classmethod
+    def _deferred(cls, number: int, frame: FrameType | None) -> None:
+        if cls.waiting and cls.handler is not None:
+            cls.handler(number, frame)
+
+    @classmethod
+    @contextlib.contextmanager
+    def told(cls) -> Iterator[None]:
+        cls.waiting = True
+        try:
+            cls._deferred(signal.SIGCHLD, None)  # those that died in the meantime
+            yield
+        finally:
+            cls.waiting = False
+
+
+_END = object()
+
+
+def _next(results: Iterator[Any]) -> Any:
+    with _failures_told():
+        return next(results, _END)
+
+
+@contextlib.contextmanager
+def _failures_told() -> Iterator[None]:
+    """What goes wrong in a worker, as DataLost in one line."""
+    try:
+        with _Deaths.told():
+            yield
+    except Exception as error:
+        lines = [line for line in str(error).splitlines() if line.strip()] or [repr(error)]
+        line = lines[-1] if "Original Traceback" in str(error) else lines[0]
+        raise DataLost(
+            f"a process that reads images failed ({line.strip()}); the same command resumes the run"
+        ) from error
+
+
+def _kill(processes: Iterable[multiprocessing.process.BaseProcess]) -> None:
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()
+
+
+def _ignore_signals(worker: int) -> None:
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _as_it_is(result: Any) -> Any:
+    return result

@@ -1,0 +1,103 @@
+import hashlib
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from engine.download import Published, download
+
+CONTENT = bytes(range(256)) * 4000
+
+
+class Server(BaseHTTPRequestHandler):
+    """Serves CONTENT, breaks off each connection after `cuts.pop(0)` bytes, notes the requests."""
+
+    cuts: list[int]
+    asked: list[str]
+    ranges = True
+
+    def do_GET(self):
+        start = int(re.search(r"\d+", self.headers["Range"])[0]) if self.ranges else 0
+        self.asked.append(self.headers["Range"])
+        self.send_response(206 if self.ranges else 200)
+        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.end_headers()
+        self.wfile.write(CONTENT[start:][: self.cuts.pop(0) if self.cuts else None])
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    """A server of the class above with cuts and ranges of its own, and what it publishes."""
+
+    class Own(Server):
+        cuts, asked = [], []
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Own) as listening:
+        thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
+        thread.start()
+        Own.file = Published(
+            f"http://127.0.0.1:{listening.server_port}/file.tar.gz",
+            len(CONTENT),
+            hashlib.sha256(CONTENT).hexdigest(),
+        )
+        yield Own
+        listening.shutdown()
+        thread.join()
+
+
+def there(path):
+    return {file.name: file.read_bytes() for file in path.parent.iterdir()}
+
+
+def test_a_file_is_fetched_whole(server, tmp_path):
+    path = tmp_path / "new" / "file.tar.gz"
+    download(server.file, path)
+    assert there(path) == {"file.tar.gz": CONTENT}
+
+
+def test_a_broken_connection_is_taken_up_again_where_it_broke(server, tmp_path):
+    server.cuts[:] = [300_000, 1, 200_000]
+    path = tmp_path / "file.tar.gz"
+    download(server.file, path)
+    assert there(path) == {"file.tar.gz": CONTENT}
+    assert server.asked == ["bytes=0-", "bytes=300000-", "bytes=300001-", "bytes=500001-"]
+
+
+def test_what_has_come_is_kept_and_gone_on_from_the_next_time(server, tmp_path):
+    server.cuts[:] = [400_000, 0]
+    path = tmp_path / "file.tar.gz"
+    with pytest.raises(OSError, match="the first 400,000 bytes are kept"):
+        download(server.file, path)
+    assert there(path) == {"file.tar.gz.part": CONTENT[:400_000]}
+    download(server.file, path)
+    assert there(path) == {"file.tar.gz": CONTENT}
+    assert server.asked[-1] == "bytes=400000-"
+
+
+def test_a_server_that_cannot_go_on_starts_over(server, tmp_path):
+    server.ranges = False
+    path = tmp_path / "file.tar.gz"
+    (tmp_path / "file.tar.gz.part").write_bytes(b"something old")
+    download(server.file, path)
+    assert there(path) == {"file.tar.gz": CONTENT}
+
+
+def test_something_else_is_refused_and_leaves_nothing(server, tmp_path):
+    path = tmp_path / "file.tar.gz"
+    (tmp_path / "file.tar.gz.part").write_bytes(b"the beginning of another file")
+    with pytest.raises(ValueError, match="something else was sent than http"):
+        download(server.file, path)
+    assert there(path) == {}
+
+
+def test_of_several_one_fetches_and_the_others_wait(server, tmp_path):
+    path = tmp_path / "file.tar.gz"
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: download(server.file, path), range(4)))
+    assert there(path) == {"file.tar.gz": CONTENT}
+    assert server.asked == ["bytes=0-"]

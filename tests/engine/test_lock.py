@@ -1,0 +1,63 @@
+import fcntl
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from engine import lock
+from engine.errors import Refused
+
+# A process that holds a lock, starts a child, which shares it, and is gone.
+LINGERING = """
+import fcntl, os, socket, sys, time
+held = open(sys.argv[1], "w")
+fcntl.flock(held, fcntl.LOCK_EX)
+print(f"process {os.getpid()} on {socket.gethostname()}", file=held, flush=True)
+if not os.fork():
+    os.close(1)
+    time.sleep(float(sys.argv[2]))
+"""
+
+
+def linger(path, seconds):
+    subprocess.run([sys.executable, "-c", LINGERING, str(path), str(seconds)], check=True)
+
+
+def test_the_children_of_a_dead_process_are_waited_for(tmp_path):
+    linger(tmp_path / "lock", 0.3)
+    with lock.locked(tmp_path):
+        assert f"process {os.getpid()} on" in (tmp_path / "lock").read_text()
+
+
+def test_but_not_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "LINGER", 0.1)
+    linger(tmp_path / "lock", 2)
+    with pytest.raises(Refused, match="in use by process"), lock.locked(tmp_path):
+        pass
+
+
+def test_a_lock_file_that_is_taken_away_meanwhile_is_not_what_is_held(tmp_path, monkeypatch):
+    """Between opening and locking it the process before us removes it, as it does when it ends."""
+    plain, removed = fcntl.flock, []
+
+    def flock(file, how):
+        plain(file, how)
+        if not removed:
+            removed.append((tmp_path / "lock").unlink())
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with lock.locked(tmp_path):
+        assert removed
+        assert (tmp_path / "lock").read_text().startswith(f"process {os.getpid()}")
+
+
+def test_who_is_alive():
+    here = socket.gethostname()
+    assert not lock._died_here(f"process {os.getpid()} on {here}")
+    assert not lock._died_here("process 1 on elsewhere")
+    assert not lock._died_here("")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    assert lock._died_here(f"process {ended.pid} on {here}")

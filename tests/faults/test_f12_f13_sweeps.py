@@ -1,0 +1,121 @@
+"""F12: a sweep killed anywhere does only what is missing. F13: one process does 200 jobs."""
+
+import os
+import signal
+from functools import partial
+
+import torch
+
+import train as door_of_runs
+from tests.faults.children import CLOCK, SMALL, result_of, said, train, wrap
+
+ONE = (*(option for option in SMALL if "epochs" not in option), "recipe.epochs=1")
+TWELVE = ("-m", *ONE, "attn=none,half,se,nam", "seed=0,1,2")
+TWO = ("-m", *ONE, "attn=half,nam")
+STEPS = 5  # of a job
+
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_after(jobs):
+    """After that many jobs; every other time two steps into the next one."""
+    if jobs % 2:
+        wrap("engine.loop", "train_step", jobs * STEPS + 2, die)
+    plain, done = door_of_runs.main, [0]
+
+    def main(cfg):
+        top1 = plain(cfg)
+        done[0] += 1
+        if done[0] == jobs and not jobs % 2:
+            die()
+        return top1
+
+    door_of_runs.main = main
+
+
+def results(cwd):
+    return {path.parent.relative_to(cwd): path for path in cwd.rglob("result.json")}
+
+
+def measured(cwd):
+    return {run: result_of(path.parent) for run, path in results(cwd).items()}
+
+
+def test_a_sweep_killed_after_any_job(tmp_path, rounds, tally):
+    sweep = TWELVE if rounds(0, 1) else TWO
+    jobs = rounds(2, 12)
+    (tmp_path / "unbroken").mkdir()
+    assert train(tmp_path / "unbroken", *sweep) == 0
+    expected = measured(tmp_path / "unbroken")
+    assert len(expected) == jobs
+    outcomes = []
+    for k in rounds([1], list(range(1, jobs + 1))):
+        cwd = tmp_path / str(k)
+        cwd.mkdir()
+        killed = train(cwd, *sweep, before=partial(kill_after, k))
+        times = {run: path.stat().st_mtime_ns for run, path in results(cwd).items()}
+        again = train(cwd, *sweep)
+        untouched = all(results(cwd)[run].stat().st_mtime_ns == t for run, t in times.items())
+        skipped = (cwd / "out").read_text().count("already finished: ")
+        over = k == jobs and k % 2  # no job was left for it to be killed in
+        outcomes.append(
+            (killed, again) == (0 if over else -signal.SIGKILL, 0)
+            and len(times) == skipped == k and untouched and measured(cwd) == expected
+        )  # fmt: skip
+    tally("F12", "sweep of 12 killed after job k: only the missing ones are trained", outcomes)
+
+
+def test_a_job_that_always_fails(tmp_path, tally):
+    reductions = ("-m", *ONE, "attn=se", "attn.reduction=99,4")
+    outcomes = []
+    for finished in (0, 1):
+        code = train(tmp_path, *reductions)
+        skipped = (tmp_path / "out").read_text().count("already finished: ")
+        told = said(tmp_path).count("reduction=99 does not fit") == finished + 1
+        outcomes.append((code, skipped) == (2, finished) and told)
+    outcomes.append(len(results(tmp_path)) == 1)
+    tally("F12", "one job always failing: told, exit code 2, the others done", outcomes)
+
+
+def test_control_results_of_other_seeds_differ(tmp_path):
+    assert train(tmp_path, "-m", *ONE, "seed=0,1") == 0
+    one, other = measured(tmp_path).values()
+    assert one.pop("seed") != other.pop("seed")
+    assert {k: v for k, v in one.items() if k not in CLOCK} != other
+
+
+def watch_memory(leak):
+    """Note resident bytes and open files after each job; keep `leak` bytes for each."""
+    plain, kept = door_of_runs.main, []
+
+    def main(cfg):
+        top1 = plain(cfg)
+        kept.append(torch.ones(leak, dtype=torch.uint8))
+        with open("/proc/self/statm") as statm, open("usage", "a") as file:
+            pages = int(statm.read().split()[1])
+            file.write(f"{pages * os.sysconf('SC_PAGE_SIZE')} {len(os.listdir('/proc/self/fd'))}\n")
+        return top1
+
+    door_of_runs.main = main
+
+
+def steady(cwd, jobs, leak=0):
+    """Whether, after a tenth of them or five, memory grows by less than 5 % and no file is kept."""
+    cwd.mkdir()
+    assert train(cwd, "-m", *ONE, f"seed=range({jobs})", before=partial(watch_memory, leak)) == 0
+    usage = [tuple(map(int, line.split())) for line in (cwd / "usage").read_text().splitlines()]
+    assert len(usage) == jobs
+    memory, files = zip(*usage[max(4, jobs // 10) - 1 :], strict=True)
+    print(f"resident bytes {memory[0]:,} -> {memory[-1]:,}, open files {files[0]} -> {files[-1]}")
+    return memory[-1] < 1.05 * memory[0] and files[-1] <= files[0]
+
+
+def test_many_jobs_in_one_process(tmp_path, rounds, tally):
+    outcomes = [steady(tmp_path / "a", rounds(10, 200))]
+    tally("F13", "200 jobs in one process: memory grows < 5 %, open files constant", outcomes)
+
+
+def test_control_a_leak_is_seen(tmp_path):
+    assert not steady(tmp_path / "a", 6, leak=2**25)

@@ -1,0 +1,123 @@
+"""F5: a disk that takes no more: one line with path and bytes, and what was there stays."""
+
+import errno
+import io
+import os
+import resource
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from engine import files
+from engine.checkpoint import load, read
+from engine.errors import Refused, Stopped
+from tests.faults.children import SMALL, run_of, said, same, tidy, train, wrap
+
+SITES = (
+    "config.yaml.tmp", "metrics.jsonl.tmp", "events.out.tfevents", "metrics.jsonl", "last.pt.tmp",
+    "weights.safetensors.tmp", "result.json.tmp",
+)  # fmt: skip
+FROM = {"metrics.jsonl": 2, "last.pt.tmp": 2, "events.out.tfevents": 3}  # the write that fails
+SECOND_EPOCH = ("engine.loop", "train_step", 8)
+
+
+class Full(io.FileIO):
+    """A file on a disk that becomes full in the middle of a write."""
+
+    failing = None
+
+    def write(self, data):
+        if self.failing():
+            super().write(bytes(data)[: len(data) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(data)
+
+
+def fill(site, errors=()):
+    """Let the disk be full from the `FROM[site]`th write to that file on."""
+    plain, calls = io.open, [0]
+
+    def failing():
+        calls[0] += 1
+        return calls[0] >= FROM.get(site, 1)
+
+    def full(path, mode="r", *arguments, **options):
+        name = "" if isinstance(path, int) else os.path.basename(os.fsdecode(path))
+        here = name == site or (site.startswith("events") and name.startswith(site))
+        if not here or not set(mode) & {"w", "a"}:
+            return plain(path, mode, *arguments, **options)
+        file = Full(path, mode.replace("b", ""))
+        file.failing = failing
+        buffered = io.BufferedWriter(file)
+        return buffered if "b" in mode else io.TextIOWrapper(buffered)
+
+    import builtins
+
+    io.open = builtins.open = full
+
+
+def limit_file_size(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def met(cwd, unbroken, before, site):
+    """One line, exit code 3, nothing unfinished, an older checkpoint whole, and the rerun exact."""
+    cwd.mkdir()
+    if site == "metrics.jsonl.tmp":  # nothing is in it before there is an epoch to go on from
+        assert train(cwd, *SMALL, before=partial(wrap, *SECOND_EPOCH, partial(os._exit, 9))) == 9
+    code = train(cwd, *SMALL, before=before)
+    lines = [line for line in said(cwd).splitlines() if line.startswith("train.py: ")]
+    told = len(lines) == 1 and site in lines[0] and " bytes " in lines[0]
+    folders = [config.parent for config in cwd.rglob("config.yaml")]
+    clean = all(tidy(f) and not (f / "result.json").exists() for f in folders)
+    whole = all(read(path) for path in cwd.rglob("*.pt"))
+    again = train(cwd, *SMALL)
+    return (code, again) == (3, 0) and told and clean and whole and same(run_of(cwd), unbroken)
+
+
+def test_full_at_each_place_that_is_written_to(tmp_path, unbroken, rounds, tally):
+    sites = SITES if rounds(0, 1) else ("events.out.tfevents", "last.pt.tmp", "result.json.tmp")
+    outcomes = [met(tmp_path / site, unbroken, partial(fill, site), site) for site in sites]
+    tally("F5", "disk full at each file: one line, older checkpoint whole, rerun exact", outcomes)
+
+
+def test_a_file_that_may_not_grow(tmp_path, unbroken, rounds, tally):
+    sizes = (100_000, 1_000_000, 2_000_000)[: rounds(1, 3)]
+    outcomes = [
+        met(tmp_path / str(size), unbroken, partial(limit_file_size, size), ".tmp")
+        for size in sizes
+    ]
+    tally("F5", "RLIMIT_FSIZE: the same", outcomes)
+
+
+def write_to_dev_full():
+    with files.writing(Path("/dev/full")), Path("/dev/full").open("w") as file:
+        file.write("x")
+
+
+def test_dev_full(tally):
+    with pytest.raises(Stopped, match="/dev/full cannot be written: No space left on device"):
+        write_to_dev_full()
+    tally("F5", "/dev/full: told", [True])
+
+
+def test_too_little_space_is_known_before_training(tmp_path, monkeypatch, tally):
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+    with pytest.raises(Refused, match=r"1,000 bytes are free, and this run writes at least 1,001"):
+        files.require_space(tmp_path, 1001)
+    files.require_space(tmp_path, 1000)
+    tally("F5", "too little space: refused before training", [True])
+
+
+def save_in_place(path):
+    with Full(path, "w") as file:
+        file.failing = lambda: True
+        file.write(b"x" * 100)
+
+
+def test_control_without_the_protocol_the_file_is_broken(tmp_path):
+    with pytest.raises(OSError, match="No space"):
+        save_in_place(tmp_path / "last.pt")
+    with pytest.raises(Refused, match="is not whole"):
+        load(tmp_path, like={"model": {}})
