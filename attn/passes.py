@@ -45,8 +45,7 @@ def sums(g: Tensor, y: Tensor, center: Tensor, coefficients: Sequence[Tensor]) -
     _, *pulled = _pulled(_rows(g), _rows(y) - center, *map(_each, coefficients))
     of_images = [p.sum(1) for p in pulled]
     return [
-        s if s.shape == c.shape else s.sum(0)
-        for s, c in zip(of_images, coefficients, strict=True)
+        s if s.shape == c.shape else s.sum(0) for s, c in zip(of_images, coefficients, strict=True)
     ]
 
 

@@ -13,7 +13,7 @@ what it means, and is what runs wherever `FusedTail` does not apply.
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -66,15 +66,20 @@ def track(bn: nn.Module, mean: Tensor, var: Tensor, count: int) -> None:
 
 @dataclass
 class FusedTail:
-    """Fills the slot `tail`. Applies in training, channels_last, on CPU and CUDA; see `applies`.
+    """Fills the slot `tail`: the fused end where it `applies`, else the modules one by one.
 
-    Its numbers are those of the modules one by one, but for rounding. The first call compiles, some
-    ten seconds once on a machine; where that fails, for want of a compiler, the modules run.
-    Not `compiled` it is slow, and exact in float64.
+    Only on `devices` and for maps of more than `elements` numbers, below which Python takes longer
+    than the map. Its numbers are those of the modules but for rounding, which is the same every
+    time. The first map compiles the passes, some ten seconds once on a machine; where that fails,
+    for want of a compiler, the modules run. Not `compiled` it is slow, for tests.
     """
 
+    devices: Sequence[str] = ("cpu",)
+    elements: int = 2**20
     compiled: bool = True
-    works: bool | None = field(default=None, init=False)  # None: not tried yet
+
+    def __post_init__(self) -> None:
+        self._works = None if self.compiled else True  # None: not tried yet
 
     def __call__(
         self,
@@ -85,18 +90,21 @@ class FusedTail:
         shortcut: Tensor,
         act: nn.Module,
     ) -> Tensor:
-        if not (applies(y, norm, attention, fusion, shortcut, act) and self._works(y)):
+        """act(fusion(shortcut, attention(norm(y)))), y from the branch's last convolution."""
+        taken = y.numel() > self.elements and y.device.type in self.devices
+        applied = taken and applies(y, norm, attention, fusion, shortcut, act)
+        if not applied or not self._compiles(y):
             return act(fusion(shortcut, attention(norm(y))))
-        passes = COMPILED if self.compiled else EAGER
         added = shortcut if fusion.adds else None
         parameters = [p for m in (norm, attention) for p in m.parameters() if p.requires_grad]
+        passes = COMPILED if self.compiled else EAGER
         relu = isinstance(act, nn.ReLU)
         return _Tail.apply(passes, norm, attention.logits, relu, y, added, *parameters)
 
-    def _works(self, y: Tensor) -> bool:
-        if self.works is None:
-            self.works = not self.compiled or _compiles(y)
-        return self.works
+    def _compiles(self, y: Tensor) -> bool:
+        if self._works is None:
+            self._works = compiles(y)
+        return self._works
 
 
 def applies(
@@ -158,13 +166,14 @@ def _is_watched(module: nn.Module) -> bool:
     return any(hooks)
 
 
-def _compiles(y: Tensor) -> bool:
-    _say("compiling the ends of the blocks, some ten seconds the first time on a machine")
+def compiles(y: Tensor) -> bool:
+    """Whether the passes can be compiled for such a map; says so before, and why if not."""
+    _say("compiling the ends of the blocks: some ten seconds, once on a machine")
     try:
         COMPILED.moments(y.detach())
     except RuntimeError as error:
-        first = str(error).strip().splitlines()[0]
-        _say(f"they do not compile here and run module by module, as with tail=composed: {first}")
+        reason = str(error).strip().partition("\n")[0]
+        _say(f"no compiler works here, so they run module by module: {reason}")
         return False
     return True
 
@@ -194,7 +203,7 @@ class _Tail(Function):
         values = [c.detach() for c in coefficients]
         center = of_y[2].detach()
         out = passes.join(y, center, shortcut, values, relu)
-        ctx.passes, ctx.relu = passes, relu
+        ctx.passes, ctx.relu, ctx.adds = passes, relu, shortcut is not None
         ctx.small = coefficients, of_y, parameters
         ctx.save_for_backward(y, out if relu else None, center, *values)
         return out
@@ -215,7 +224,8 @@ class _Tail(Function):
         )
         through_moments = _of_map(of_y, gradients[:4], y.shape[2] * y.shape[3])
         of_map = ctx.passes.pull(g, y, center, values, *through_moments)
-        return None, None, None, None, of_map, g, *gradients[4:]
+        of_shortcut = g if ctx.adds else None
+        return None, None, None, None, of_map, of_shortcut, *gradients[4:]
 
 
 def _coefficients(x: Moments, scale: Tensor | None, shift: Tensor) -> list[Tensor]:

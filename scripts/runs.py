@@ -13,7 +13,7 @@ from engine.rundir import MACHINE, RunDir, flat
 from scripts.door import plain
 
 # What the model's node holds as well, once resolved.
-IN_MODEL = ("attn", "sites", "fusion", "conv", "norm", "stages", "slots")
+IN_MODEL = ("attn", "sites", "fusion", "conv", "norm", "tail", "stages", "slots")
 LONGEST = 120  # characters of a folder name; file systems stop at 255 bytes
 
 
