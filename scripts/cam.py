@@ -112,14 +112,13 @@ def look(run: Run, normalize: Normalize, images: Pictured, cfg: DictConfig, name
     from report.cam import Seen
 
     pixels = normalize(torch.from_numpy(images.pixels).to(run.device))
-    run.measured.eval()
+    network = run.measured.eval()
     with run.autocast():
         with torch.no_grad():
-            probs, guesses = run.measured(pixels).float().softmax(1).max(1)
+            probs, guesses = network(pixels).float().softmax(1).max(1)
         labels = torch.from_numpy(images.labels).to(run.device)
-        heat = grad_cam(
-            run.measured, pixels, cfg.layer, labels if cfg.target == "label" else guesses
-        )
+        of = labels if cfg.target == "label" else guesses
+        heat = grad_cam(network, pixels, cfg.layer, of)
     return Seen(name, *(found.cpu().numpy() for found in (heat, guesses, probs)))
 
 

@@ -133,8 +133,8 @@ def test_sem_says_what_it_decides_layer_by_layer(seen):
 
 
 def test_hooks_do_not_outlive_the_look_nor_an_error(new_run, images):
-    run = new_run()
-    run.model = Net(attn.SE(32))
+    plain = new_run()
+    run = Run(Net(attn.SE(32)), plain.recipe, plain.seed, "cpu", "fp32")
     look(run, images, NORMALIZE)
     run.model.fc = nn.Linear(7, 3)
     with pytest.raises(RuntimeError):
