@@ -91,8 +91,8 @@ class FusedTail:
         act: nn.Module,
     ) -> Tensor:
         """act(fusion(shortcut, attention(norm(y)))), y from the branch's last convolution."""
-        taken = y.numel() > self.elements and y.device.type in self.devices
-        applied = taken and applies(y, norm, attention, fusion, shortcut, act)
+        wanted = y.numel() > self.elements and y.device.type in self.devices and not is_traced()
+        applied = wanted and applies(y, norm, attention, fusion, shortcut, act)
         if not applied or not self._compiles(y):
             return act(fusion(shortcut, attention(norm(y))))
         added = shortcut if fusion.adds else None
@@ -123,7 +123,6 @@ def applies(
         and hasattr(fusion, "adds")
         and type(act) in (nn.ReLU, nn.Identity)
         and torch.is_grad_enabled()
-        and not _traced()
         and _is_image(y)
         and _is_image(shortcut)
         and y.dtype == shortcut.dtype
@@ -134,7 +133,8 @@ def applies(
     )
 
 
-def _traced() -> bool:
+def is_traced() -> bool:
+    """Whether somebody else differentiates, records or compiles what runs."""
     return (
         torch.compiler.is_compiling()
         or torch.jit.is_tracing()

@@ -227,19 +227,30 @@ def test_control_without_changes_it_applies(block):
     assert attn.tail.applies(*block(NAM))
 
 
-def test_what_is_traced_runs_module_by_module(block, monkeypatch):
-    arguments = block(NAM)
+def test_without_gradients_the_modules_run(block):
     with torch.no_grad():
-        assert not attn.tail.applies(*arguments)
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    assert not attn.tail.applies(*arguments)
+        assert not attn.tail.applies(*block(NAM))
+
+
+def test_a_compiled_network_has_the_modules_in_its_one_graph(block):
+    arguments = block(NAM)
+    graphs = []
+
+    def keep(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    whole = torch.compile(lambda y: EAGERLY(y, *arguments[1:]), backend=keep, fullgraph=True)
+    expected = composed(*copy.deepcopy(arguments))
+    torch.testing.assert_close(whole(arguments[0]), expected, rtol=0, atol=0)
+    assert len(graphs) == 1
 
 
 def test_transforms_of_torch_func_see_the_modules(block):
-    y, *rest = block(SE)
-    seen = []
-    torch.func.grad(lambda y: seen.append(attn.tail.applies(y, *rest)) or y.sum())(y.detach())
-    assert seen == [False]
+    y, seen = block()[0].detach(), []
+    torch.func.grad(lambda y: seen.append(attn.tail.is_traced()) or y.sum())(y)
+    assert seen == [True]
+    assert not attn.tail.is_traced()
 
 
 @pytest.mark.parametrize("tail", [FusedTail(devices=[]), FusedTail()])
