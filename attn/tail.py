@@ -7,13 +7,15 @@ the norm needs anyhow: y is read once for its moments and once more to write the
 so it is in the backward pass. What lies between is (N, C) and ordinary autograd.
 
 A module takes part by a method `logits(x: Moments) -> (scale, shift)`: its output is then
-x⊙σ(scale⊙x + shift), each (C,) or (N, C), or x⊙σ(shift) where scale is None. Its `forward` stays
-what it means, and is what runs wherever `FusedTail` does not apply.
+x⊙σ(scale⊙x + shift), each (C,) or (N, C), or x⊙σ(shift) where scale is None. What it does to that
+product, if anything, it says by `rest(x)`. Its `forward` stays what it means, and is what runs
+wherever `FusedTail` does not apply.
 """
 
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -95,11 +97,13 @@ class FusedTail:
         applied = wanted and applies(y, norm, attention, fusion, shortcut, act)
         if not applied or not self._compiles(y):
             return act(fusion(shortcut, attention(norm(y))))
-        added = shortcut if fusion.adds else None
         parameters = [p for m in (norm, attention) for p in m.parameters() if p.requires_grad]
-        passes = COMPILED if self.compiled else EAGER
-        relu = isinstance(act, nn.ReLU)
-        return _Tail.apply(passes, norm, attention.logits, relu, y, added, *parameters)
+        fused = partial(_Tail.apply, COMPILED if self.compiled else EAGER, norm, attention.logits)
+        if hasattr(attention, "rest"):
+            branch = fused(False, y, None, *parameters)
+            return act(fusion(shortcut, attention.rest(branch)))
+        added = shortcut if fusion.adds else None
+        return fused(isinstance(act, nn.ReLU), y, added, *parameters)
 
     def _compiles(self, y: Tensor) -> bool:
         if self._works is None:
