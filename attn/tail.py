@@ -172,7 +172,7 @@ def _is_watched(module: nn.Module) -> bool:
 
 def compiles(y: Tensor) -> bool:
     """Whether the passes can be compiled for such a map; says so before, and why if not."""
-    _say("compiling the ends of the blocks: some ten seconds, once on a machine")
+    _say("compiling the ends of the blocks: some ten seconds the first time on a machine")
     try:
         COMPILED.moments(y.detach())
     except RuntimeError as error:
