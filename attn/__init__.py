@@ -48,6 +48,7 @@ from attn.simam import SimAM
 from attn.sk import SK
 from attn.spa import SPA
 from attn.srm import SRM
+from attn.tail import FusedTail
 from attn.triplet import Triplet
 
 __all__ = [
@@ -77,6 +78,7 @@ __all__ = [
     "ConcatFuse",
     "CoordAttention",
     "ExternalAttention",
+    "FusedTail",
     "GAUFuse",
     "Half",
     "Mechanism",

@@ -50,6 +50,11 @@ def _depthwise(block: nn.Module) -> str:
     return _parent(next(grouped))
 
 
+def _last_of_conv(block: nn.Module) -> str:
+    """The norm that ends it: our own networks do not call the nn.Sequential as a whole."""
+    return f"conv.{len(block.conv) - 1}"
+
+
 def _se_or(norm: str, block: nn.Module) -> str:
     """Attention that a timm ResNet has of its own ends the branch."""
     return norm if getattr(block, "se", None) is None else "se"
@@ -104,7 +109,7 @@ KINDS = (
     Kind("ConvNeXtBlock", "conv_dw norm mlp shortcut drop_path", "conv_dw",
         {"branch": "before drop_path", "identity": "shortcut"}),
     # MobileNet V2, MobileNet V3, EfficientNet of torchvision
-    _mobile("InvertedResidual", "conv", "conv", {"inner": _depthwise, "branch": "conv"}),
+    _mobile("InvertedResidual", "conv", "conv", {"inner": _depthwise, "branch": _last_of_conv}),
     _mobile("InvertedResidual", "block", "block", {"inner": _depthwise, "branch": "block"}),
     _mobile("MBConv", "block", "block", {"inner": _depthwise, "branch": "block"}),
     _mobile("FusedMBConv", "block", "block", {"inner": "block.0", "branch": "block"}),

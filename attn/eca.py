@@ -8,6 +8,9 @@ import math
 from collections.abc import Sequence
 
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+from attn.tail import Moments
 
 
 def adaptive_kernel_size(channels: int, gamma: int = 2, b: int = 1) -> int:
@@ -34,8 +37,18 @@ class ECA(nn.Module):
         self.conv = nn.Conv1d(1, 1, k, padding=k // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = self.conv(x.mean((2, 3))[:, None]).sigmoid()
-        return x * gate[:, 0, :, None, None]
+        gate = self.interact(x.mean((2, 3))).sigmoid()
+        return x * gate[:, :, None, None]
+
+    def interact(self, mean: Tensor) -> Tensor:
+        """The convolution as a product: torch's own takes many times longer backwards."""
+        k = self.conv.kernel_size[0]
+        windows = F.pad(mean, (k // 2, k // 2)).unfold(1, k, 1)
+        return (windows @ self.conv.weight.view(k, 1))[:, :, 0]
+
+    def logits(self, x: Moments) -> tuple[None, Tensor]:
+        """For `attn.tail`."""
+        return None, self.interact(x.mean)
 
 
 def _kernel_size(channels: int, choice: int | Sequence[int] | None, stage: int | None) -> int:

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from attn.tail import Moments, track
+
 
 def normalized(scale: Tensor) -> Tensor:
     """|γ|/Σ|γ|, cut from the graph: the weights of NAM's gates."""
@@ -27,6 +29,13 @@ class ChannelGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * _weighted(self.bn, x).sigmoid()
+
+    def logits(self, x: Moments) -> tuple[Tensor, Tensor]:
+        """For `attn.tail`: the gate's batch norm knows its statistics from those of x."""
+        track(self.bn, x.batch_mean, x.batch_var, x.count)
+        w = normalized(self.bn.weight)
+        scale = w * self.bn.weight * (x.batch_var + self.bn.eps).rsqrt()
+        return scale, w * self.bn.bias - scale * x.batch_mean
 
 
 class SpatialGate(nn.Module):
@@ -59,6 +68,8 @@ class NAM(nn.Module):
             raise ValueError("spatial=True has a weight per pixel: say the map's size=(H, W)")
         self.channel = ChannelGate(channels)
         self.spatial = SpatialGate(size) if spatial else nn.Identity()
+        if not spatial:
+            self.logits = self.channel.logits
 
     def forward(self, x: Tensor) -> Tensor:
         return self.spatial(self.channel(x))

@@ -7,6 +7,7 @@ Reference: hujie-frank/SENet @ 0262d43 (Caffe), whose two layers have biases. Po
 from torch import Tensor, nn
 
 from attn.squeeze import hidden_channels
+from attn.tail import Moments
 
 
 class SE(nn.Module):
@@ -20,5 +21,12 @@ class SE(nn.Module):
         self.fc2 = nn.Linear(hidden, channels, bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate = self.fc2(self.relu(self.fc1(x.mean((2, 3))))).sigmoid()
+        gate = self.excite(x.mean((2, 3))).sigmoid()
         return x * gate[:, :, None, None]
+
+    def excite(self, mean: Tensor) -> Tensor:
+        return self.fc2(self.relu(self.fc1(mean)))
+
+    def logits(self, x: Moments) -> tuple[None, Tensor]:
+        """For `attn.tail`."""
+        return None, self.excite(x.mean)

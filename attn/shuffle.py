@@ -8,6 +8,8 @@ one scale and one shift per map.
 import torch
 from torch import Tensor, nn
 
+from attn.tail import Moments
+
 EPS = 1e-5
 
 
@@ -35,14 +37,22 @@ class ShuffleAttention(nn.Module):
         self.norm_bias = nn.Parameter(torch.zeros(half))
 
     def forward(self, x: Tensor) -> Tensor:
-        scale, shift = self.affine(x)
-        y = x * torch.addcmul(shift, scale, x).sigmoid()
-        y = y.movedim(1, -1).unflatten(-1, (2, -1)).transpose(-1, -2).flatten(-2)
+        var, mean = torch.var_mean(x, (2, 3), correction=0)
+        affine = self.affine(mean, var)
+        scale, shift = (t.to(x.dtype)[:, :, None, None] for t in affine)
+        return self.rest(x * torch.addcmul(shift, scale, x).sigmoid())
+
+    def rest(self, x: Tensor) -> Tensor:
+        """The two halves of all channels, interleaved."""
+        y = x.movedim(1, -1).unflatten(-1, (2, -1)).transpose(-1, -2).flatten(-2)
         return y.movedim(-1, 1)
 
-    def affine(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The logits as scale⊙x + shift, both (N, C, 1, 1); scale is 0 in the channel halves."""
-        var, mean = torch.var_mean(x, (2, 3), correction=0)
+    def logits(self, x: Moments) -> tuple[Tensor, Tensor]:
+        """For `attn.tail`."""
+        return self.affine(x.mean, x.var)
+
+    def affine(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits as scale⊙x + shift, both (N, C); scale is 0 in the channel halves."""
         halves = (self.groups, 2, -1)
         u_mean, v_mean = mean.unflatten(1, halves).unbind(2)
         v_var = var.unflatten(1, halves)[:, :, 1]
@@ -51,4 +61,4 @@ class ShuffleAttention(nn.Module):
         u_shift = self.channel_bias + self.channel_weight * u_mean
         scale = torch.stack([torch.zeros_like(v_scale), v_scale], 2)
         shift = torch.stack([u_shift, v_shift], 2)
-        return tuple(t.flatten(1).to(x.dtype)[:, :, None, None] for t in (scale, shift))
+        return scale.flatten(1), shift.flatten(1)

@@ -7,6 +7,8 @@ of a sample (n − 1 below; here that of one pixel is 0). The gate starts at 0.5
 import torch
 from torch import Tensor, nn
 
+from attn.tail import Moments
+
 EPS = 1e-5
 
 
@@ -22,9 +24,14 @@ class SRM(nn.Module):
         self.bn = nn.BatchNorm1d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        pixels = x.shape[2] * x.shape[3]
         var, mean = torch.var_mean(x, (2, 3), correction=0)
-        std = (var * (pixels / max(pixels - 1, 1)) + EPS).sqrt()
-        z = self.style[0] * mean + self.style[1] * std
-        gate = self.bn(z).sigmoid()
+        gate = self.integrate(mean, var, x.shape[2] * x.shape[3]).sigmoid()
         return x * gate.to(x.dtype)[:, :, None, None]
+
+    def integrate(self, mean: Tensor, var: Tensor, pixels: int) -> Tensor:
+        std = (var * (pixels / max(pixels - 1, 1)) + EPS).sqrt()
+        return self.bn(self.style[0] * mean + self.style[1] * std)
+
+    def logits(self, x: Moments) -> tuple[None, Tensor]:
+        """For `attn.tail`."""
+        return None, self.integrate(x.mean, x.var, x.pixels)

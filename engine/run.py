@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from engine import checkpoint
+from engine.allocator import keep_freed_memory
 from engine.cost import params
 from engine.errors import Diverged, Refused, refusing
 from engine.recipe import Recipe, penalized
@@ -133,6 +134,8 @@ def prepare_device(name: str) -> str:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         raise Refused(f"device={name} cannot be used: {str(error).splitlines()[0]}") from error
+    if torch.device(name).type == "cpu":
+        keep_freed_memory()
     if torch.device(name).type == "cuda":
         torch.cuda.reset_peak_memory_stats(name)  # the runs of one sweep share a process
     return name

@@ -83,11 +83,13 @@ class InvertedResidual(nn.Module):
         residual = stride == 1 and in_planes == planes
         self.identity = slots.site("identity", planes) if residual else nn.Identity()
         self.fusion = slots.fuse(planes) if residual else BranchOnly()
+        self.tail = slots.tail
+        self.act = nn.Identity()
         self.post = slots.site("post", planes)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.branch(self.conv(x))
-        return self.post(self.fusion(self.identity(x), y))
+        y, shortcut = self.conv[:-1](x), self.identity(x)
+        return self.post(self.tail(y, self.conv[-1], self.branch, self.fusion, shortcut, self.act))
 
 
 class MobileNetV2(nn.Module):

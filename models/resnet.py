@@ -44,13 +44,14 @@ class BasicBlock(nn.Module):
         self.downsample = downsample
         self.identity = slots.site("identity", out_planes)
         self.fusion = slots.fuse(out_planes)
+        self.tail = slots.tail
         self.post = slots.site("post", out_planes)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.prenorm(self.conv1(x))))
-        y = self.branch(self.bn2(self.conv2(self.inner(y))))
+        y = self.conv2(self.inner(y))
         shortcut = self.identity(self.downsample(x))
-        return self.post(self.relu(self.fusion(shortcut, y)))
+        return self.post(self.tail(y, self.bn2, self.branch, self.fusion, shortcut, self.relu))
 
 
 class Bottleneck(nn.Module):
@@ -80,14 +81,15 @@ class Bottleneck(nn.Module):
         self.downsample = downsample
         self.identity = slots.site("identity", out_planes)
         self.fusion = slots.fuse(out_planes)
+        self.tail = slots.tail
         self.post = slots.site("post", out_planes)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
         y = self.relu(self.bn2(self.prenorm(self.conv2(y))))
-        y = self.branch(self.bn3(self.conv3(self.inner(y))))
+        y = self.conv3(self.inner(y))
         shortcut = self.identity(self.downsample(x))
-        return self.post(self.relu(self.fusion(shortcut, y)))
+        return self.post(self.tail(y, self.bn3, self.branch, self.fusion, shortcut, self.relu))
 
 
 def projection(in_planes: int, out_planes: int, stride: int) -> nn.Module:

@@ -6,6 +6,7 @@
 | fusion   | `channels -> module`, `(shortcut, branch) -> sum`   | Add               |
 | conv     | `(in, out, stride, groups) -> module`, 3x3          | conv3x3           |
 | norm     | `channels -> module`                                | nn.BatchNorm2d    |
+| tail     | `(y, norm, attention, fusion, shortcut, act) -> out` | composed         |
 
 The sites of a residual block: `prenorm` after the middle convolution and before its norm, `inner`
 after the norm and the activation that follow it, `branch` at the end of the residual branch,
@@ -38,6 +39,8 @@ Sites = Mapping[str, Stages] | Collection[str | Mapping[str, Stages]]
 class Add(nn.Module):
     """The plain residual sum."""
 
+    adds = True  # what a tail asks: whether the block's output is shortcut + branch, or the branch
+
     def __init__(self, channels: int) -> None:
         super().__init__()
 
@@ -48,8 +51,22 @@ class Add(nn.Module):
 class BranchOnly(nn.Module):
     """The fusion of a block that has no shortcut."""
 
+    adds = False
+
     def forward(self, shortcut: Tensor, branch: Tensor) -> Tensor:
         return branch
+
+
+def composed(
+    y: Tensor,
+    norm: nn.Module,
+    attention: nn.Module,
+    fusion: nn.Module,
+    shortcut: Tensor,
+    act: nn.Module,
+) -> Tensor:
+    """The end of a block, one module after the other; `y` comes from its last convolution."""
+    return act(fusion(shortcut, attention(norm(y))))
 
 
 @dataclass(frozen=True)
@@ -68,6 +85,7 @@ class Slots:
     fusion: Callable[..., nn.Module] = Add
     conv: Callable[..., nn.Module] = conv3x3
     norm: Callable[..., nn.Module] = nn.BatchNorm2d
+    tail: Callable[..., Tensor] = composed
     stages: Stages = None
     stage: int | None = None
     size: tuple[int, int] | None = None

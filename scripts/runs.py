@@ -16,7 +16,7 @@ from scripts.values import check_options
 KINDS = {"precision": str, "device": str, "out": str}  # what no constructor is given
 
 # What the model's node holds as well, once resolved.
-IN_MODEL = ("attn", "sites", "fusion", "conv", "norm", "stages", "slots")
+IN_MODEL = ("attn", "sites", "fusion", "conv", "norm", "tail", "stages", "slots")
 LONGEST = 120  # characters of a folder name; file systems stop at 255 bytes
 
 

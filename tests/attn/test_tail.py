@@ -1,0 +1,305 @@
+"""The fused end of a block against the modules one by one, on the same numbers."""
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+
+import attn.tail
+from attn import ECA, NAM, SE, SRM, FusedTail, ShuffleAttention
+from attn.passes import COMPILED, EAGER, Passes
+from models import MobileNetV2, ResNet, Slots
+from models.resnet import Bottleneck
+from models.slots import Add, BranchOnly, composed
+
+GATES = [NAM, SE, ECA, SRM, partial(ShuffleAttention, groups=4)]
+EAGERLY = FusedTail(elements=0, compiled=False)
+COMPILED_TAIL = FusedTail(elements=0)
+
+
+def image(*shape, seed=0, dtype=torch.double):
+    values = torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.double)
+    return values.to(dtype).contiguous(memory_format=torch.channels_last)
+
+
+@pytest.fixture
+def block(randomize):
+    """Arguments of a tail: y (4, 16, 3, 5), norm, attention, fusion, shortcut, act."""
+
+    def make(gate=SE, fusion=Add, act=nn.ReLU, dtype=torch.double, shape=(4, 16, 3, 5)):
+        norm, attention = (randomize(m).to(dtype).train() for m in (nn.BatchNorm2d(16), gate(16)))
+        y, shortcut = image(*shape, dtype=dtype), image(*shape, seed=1, dtype=dtype)
+        return [y.requires_grad_(), norm, attention, fusion(16), shortcut.requires_grad_(), act()]
+
+    return make
+
+
+class Branch(BranchOnly):
+    def __init__(self, channels):
+        super().__init__()
+
+
+def is_fused(out):
+    """Whether the pass stands at the end of the graph, or before what SA does then."""
+    nodes = [out.grad_fn]
+    while nodes and nodes[-1] is not None and type(nodes[-1]).__name__ != "_TailBackward":
+        nodes.append(next((node for node, _ in reversed(nodes[-1].next_functions) if node), None))
+    return nodes[-1] is not None
+
+
+def doubled(arguments):
+    """In float64, with the same numbers."""
+    return [
+        copy.deepcopy(a).double() if isinstance(a, nn.Module) else a.detach().double()
+        for a in arguments
+    ]
+
+
+def trained(tail, arguments, dtype=None):
+    """Output, gradients of maps and parameters, and running statistics after one step."""
+    y, norm, attention, fusion, shortcut, act = copy.deepcopy(arguments)
+    maps = [t.detach().to(dtype or t.dtype).requires_grad_() for t in (y, shortcut)]
+    with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
+        out = tail(maps[0], norm, attention, fusion, maps[1], act)
+    out.backward(image(*out.shape, seed=2, dtype=out.dtype))
+    learned = [*norm.parameters(), *attention.parameters()]
+    gradients = [t.grad for t in (*maps, *learned) if t.grad is not None]
+    buffers = [b for m in (norm, attention) for b in m.buffers()]
+    return out, [out.detach(), *gradients, *buffers]
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize(("fusion", "act"), [(Add, nn.ReLU), (Add, nn.Identity), (Branch, nn.ReLU)])
+def test_output_gradients_and_statistics_are_those_of_the_modules(block, gate, fusion, act):
+    arguments = block(gate, fusion, act)
+    out, ours = trained(EAGERLY, arguments)
+    plain, theirs = trained(composed, arguments)
+    assert is_fused(out)
+    assert not is_fused(plain)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_a_mean_far_from_zero_costs_no_digits(block):
+    arguments = block(NAM, dtype=torch.float)
+    arguments[0].data += 1000
+    _, ours = trained(EAGERLY, arguments)
+    _, exact = trained(composed, doubled(arguments))
+    torch.testing.assert_close(ours[0].double(), exact[0], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("gate", [NAM, SE])
+def test_compiled_is_the_same_to_rounding_and_to_the_bit_the_second_time(block, gate, capsys):
+    arguments = block(gate, dtype=torch.float)
+    out, first = trained(COMPILED_TAIL, arguments)
+    assert is_fused(out)
+    torch.testing.assert_close(first, trained(EAGERLY, arguments)[1], rtol=1e-5, atol=1e-5)
+    second = trained(COMPILED_TAIL, arguments)[1]
+    assert all(map(torch.equal, first, second))
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_bf16_is_as_near_to_the_truth_as_the_modules(block, gate):
+    arguments = block(gate, dtype=torch.float)
+    for i in (0, 4):
+        arguments[i].data = arguments[i].data.bfloat16().float()
+    truth = trained(composed, doubled(arguments))[1]
+    off = {}
+    for tail in (EAGERLY, composed):
+        values = trained(tail, arguments, torch.bfloat16)[1]
+        assert values[0].dtype is torch.bfloat16
+        off[tail is composed] = [
+            (v - t).double().norm() for v, t in zip(values, truth, strict=True)
+        ]
+    for ours, theirs, exact in zip(off[False], off[True], truth, strict=True):
+        assert ours <= 1.5 * theirs + 1e-3 * exact.double().norm()
+
+
+def network(gate, tail, sites=("branch",)):
+    torch.manual_seed(0)
+    slots = Slots(gate, list(sites), tail=tail)
+    net = ResNet(
+        Bottleneck, (1, 1), (8, 16), 4, 8, num_classes=10, stem="cifar", image_size=8, slots=slots
+    )
+    return net.to(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("gate", [NAM, SE])
+def test_fifty_steps_lead_to_the_same_losses(gate):
+    pixels = image(32, 3, 8, 8, dtype=torch.float)
+    labels = torch.arange(32) % 10
+
+    def losses(tail):
+        net = network(gate, tail).train()
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
+        for _ in range(50):
+            loss = nn.functional.cross_entropy(net(pixels), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            yield loss.item()
+
+    ours, theirs = list(losses(EAGERLY)), list(losses(composed))
+    assert ours[-1] < 0.9 * ours[0]
+    assert ours == pytest.approx(theirs, abs=1e-4)
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_keys_and_logits_of_a_network_stay(gate):
+    ours, theirs = network(gate, EAGERLY), network(gate, composed)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    x = image(2, 3, 8, 8, dtype=torch.float)
+    assert torch.equal(ours.eval()(x), theirs.eval()(x))
+
+
+def test_a_linear_bottleneck_without_shortcut_ends_fused(monkeypatch):
+    ended = []
+    apply = attn.tail._Tail.apply
+    monkeypatch.setattr(attn.tail._Tail, "apply", lambda *a: ended.append(a[5]) or apply(*a))
+    torch.manual_seed(0)
+    ours = MobileNetV2(10, "cifar", 32, 0.25, slots=Slots(NAM, ["branch"], tail=EAGERLY))
+    ours = ours.double().to(memory_format=torch.channels_last)
+    theirs = copy.deepcopy(ours)
+    for module in theirs.modules():
+        if hasattr(module, "tail"):
+            module.tail = composed
+    x = image(2, 3, 32, 32)
+    features = [net.features(x) for net in (ours, theirs)]
+    torch.testing.assert_close(*features, rtol=1e-10, atol=1e-12)
+    assert len(ended) == 17
+    assert sum(shortcut is None for shortcut in ended) == 5
+
+
+def change(index, of):
+    """A block of which one argument is another."""
+
+    def changed(arguments):
+        arguments[index] = of(arguments[index])
+
+    return changed
+
+
+def freeze_gate(arguments):
+    arguments[2].channel.bn.eval()
+
+
+def hook(index):
+    return lambda arguments: arguments[index].register_forward_hook(lambda *_: None)
+
+
+def watch_weight(arguments):
+    arguments[1].weight.register_hook(lambda grad: None)
+
+
+class OtherSum(nn.Module):
+    def forward(self, shortcut, branch):
+        return shortcut + branch
+
+
+FALLBACKS = {
+    "NCHW": change(0, lambda y: y.detach().contiguous().requires_grad_()),
+    "NCHW shortcut": change(4, lambda y: y.detach().contiguous()),
+    "another dtype": change(4, lambda y: y.float()),
+    "meta": lambda arguments: arguments.__setitem__(slice(None), [a.to("meta") for a in arguments]),
+    "evaluation": change(1, nn.Module.eval),
+    "frozen gate": freeze_gate,
+    "no affine": change(1, lambda bn: nn.BatchNorm2d(16, affine=False).double()),
+    "no momentum": change(1, lambda bn: nn.BatchNorm2d(16, momentum=None).double()),
+    "SyncBatchNorm": change(1, nn.SyncBatchNorm.convert_sync_batchnorm),
+    "SyncBatchNorm in the gate": change(2, nn.SyncBatchNorm.convert_sync_batchnorm),
+    "another norm": change(1, lambda bn: nn.InstanceNorm2d(16).double()),
+    "bf16 parameters": change(2, lambda gate: gate.float()),
+    "hooked norm": hook(1),
+    "hooked gate": hook(2),
+    "hooked sum": hook(3),
+    "watched weight": watch_weight,
+    "another fusion": change(3, lambda _: OtherSum()),
+    "another activation": change(5, lambda _: nn.GELU()),
+    "no attention": change(2, lambda _: nn.Identity()),
+    "spatial NAM": change(2, lambda _: NAM(16, spatial=True, size=(3, 5)).double()),
+}
+
+
+@pytest.mark.parametrize("name", FALLBACKS)
+def test_elsewhere_the_modules_run(block, name):
+    arguments = block(NAM)
+    FALLBACKS[name](arguments)
+    assert not attn.tail.applies(*arguments)
+
+
+def test_control_without_changes_it_applies(block):
+    assert attn.tail.applies(*block(NAM))
+
+
+def test_without_gradients_the_modules_run(block):
+    with torch.no_grad():
+        assert not attn.tail.applies(*block(NAM))
+
+
+def test_a_compiled_network_has_the_modules_in_its_one_graph(block):
+    arguments = block(NAM)
+    graphs = []
+
+    def keep(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    whole = torch.compile(lambda y: EAGERLY(y, *arguments[1:]), backend=keep, fullgraph=True)
+    expected = composed(*copy.deepcopy(arguments))
+    torch.testing.assert_close(whole(arguments[0]), expected, rtol=0, atol=0)
+    assert len(graphs) == 1
+
+
+def test_transforms_of_torch_func_see_the_modules(block):
+    y, seen = block()[0].detach(), []
+    torch.func.grad(lambda y: seen.append(attn.tail.is_traced()) or y.sum())(y)
+    assert seen == [True]
+    assert not attn.tail.is_traced()
+
+
+@pytest.mark.parametrize("tail", [FusedTail(devices=[]), FusedTail()])
+def test_small_maps_and_other_devices_are_left_alone(block, tail):
+    assert not is_fused(tail(*block()))
+
+
+def test_frozen_parameters_get_no_gradient_and_change_no_other(block):
+    arguments = block(NAM)
+    arguments[1].weight.requires_grad_(False)
+    arguments[2].channel.bn.requires_grad_(False)
+    torch.testing.assert_close(
+        trained(EAGERLY, arguments)[1], trained(composed, arguments)[1], rtol=1e-12, atol=1e-12
+    )
+
+
+def test_the_graph_can_be_kept_but_not_differentiated_twice(block):
+    y, *rest = block()
+    loss = EAGERLY(y, *rest).square().sum()
+    first, second = (torch.autograd.grad(loss, y, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
+    (twice,) = torch.autograd.grad(loss, y, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        twice.sum().backward()
+
+
+def test_without_a_compiler_the_modules_run_and_that_is_said_once(block, monkeypatch, capsys):
+    def broken(y):
+        raise RuntimeError("InvalidCxxCompiler: no working C++ compiler\n...")
+
+    monkeypatch.setattr(attn.tail, "COMPILED", Passes(moments=broken))
+    tail = FusedTail(elements=0)
+    for _ in range(2):
+        assert not is_fused(tail(*block()))
+    said = capsys.readouterr().err
+    assert said.count("no compiler works here") == 1
+    assert "InvalidCxxCompiler" in said
+
+
+def test_the_passes_have_one_meaning():
+    """Each compiled pass is the eager one, for coefficients of the batch and of each image."""
+    y, g, center = image(2, 16, 3, 5, dtype=torch.float), image(2, 16, 3, 5, seed=1), torch.ones(16)
+    torch.testing.assert_close(COMPILED.moments(y), EAGER.moments(y))
+    per_image = [torch.linspace(0, 1, 32).view(2, 16), torch.ones(2, 16)]
+    for coefficients in (per_image, [c[0] for c in per_image]):
+        arguments = (g.float(), y, center, coefficients)
+        torch.testing.assert_close(COMPILED.sums(*arguments), EAGER.sums(*arguments))
