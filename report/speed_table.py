@@ -120,7 +120,6 @@ def _panels(speed: Speed, rows: Sequence[Row], key: str, label: str) -> Figure:
 
 def _bars(axis: Axes, speed: Speed, rows: Sequence[Row], key: str) -> None:
     """Bars for each attention, one beside the other for what else differs."""
-    attns = list(dict.fromkeys(row.chosen["attn"] for row in rows))
     others = [k for k in _keys(speed) if k not in ("model", "attn")]
     attns = list(dict.fromkeys(row.chosen["attn"] for row in rows))
     drawn: dict[str, dict[str, Ratio]] = {}
@@ -133,6 +132,7 @@ def _bars(axis: Axes, speed: Speed, rows: Sequence[Row], key: str) -> None:
         medians = [ratio.median for ratio in ratios.values()]
         down = [ratio.median - ratio.low for ratio in ratios.values()]
         up = [ratio.high - ratio.median for ratio in ratios.values()]
-        axis.bar(at, medians, 0.9 * width, yerr=ends, capsize=2, label=" ".join(setting))
+        axis.bar(at, medians, 0.9 * width, yerr=[down, up], capsize=2, label=setting)
+    axis.axhline(1, color="black", linewidth=0.8)
     axis.set_xticks(range(len(attns)), attns)
-    axis.legend(frameon=False, fontsize=8)
+    axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))

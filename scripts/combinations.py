@@ -4,12 +4,14 @@ import itertools
 from typing import NamedTuple
 
 import hydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from engine.errors import Refused
 from scripts.door import CONF, check_names, forced
 from scripts.door import plain as nothing_else_said
-from scripts.plan import Overrides, several
+from scripts.plan import Overrides
 
 OWN = {*OmegaConf.load(CONF / "speed.yaml")} - {"hydra", "defaults"}  # the rest is train.py's
 DEFAULTS = {
@@ -36,7 +38,7 @@ MODES = {
 
 def combinations(said: Overrides, against: str | None) -> list[Overrides]:
     """All of them, `attn` changing fastest, and behind them those that they go against."""
-    axes = {key: several(value) for key, value in (DEFAULTS | said).items()}
+    axes = {key: values(key, text) for key, text in (DEFAULTS | said).items()}
     axes["attn"] = axes.pop("attn")
     for mode in (*axes["mode"], *filter(None, [against])):
         if mode not in MODES:
@@ -44,6 +46,15 @@ def combinations(said: Overrides, against: str | None) -> list[Overrides]:
     chosen = [dict(zip(axes, v, strict=True)) for v in itertools.product(*axes.values())]
     chosen += [reference(one, against) for one in chosen] if against else []
     return [one for i, one in enumerate(chosen) if one not in chosen[:i]]
+
+
+def values(key: str, text: str) -> list[str]:
+    """What Hydra takes `key=text` for in a sweep: `a,b` has two values, and `[a,b]` has one."""
+    try:
+        override = OverridesParser.create().parse_override(forced(f"{key}={text}"))
+    except HydraException as error:
+        raise Refused(f"{key}={text}: this value cannot be read") from error
+    return list(override.sweep_string_iterator()) if override.is_sweep_override() else [text]
 
 
 def reference(chosen: Overrides, against: str) -> Overrides:

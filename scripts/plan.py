@@ -48,7 +48,7 @@ def sections(table: Mapping[str, Any], said: Overrides, seeds: Sequence[int]) ->
     """
     said = dict(said)
     rows = _rows(table["rows"], said.pop("attn", None))
-    settings = {key: several(value) for key, value in (table["settings"] | said).items()}
+    settings = {key: _several(value) for key, value in (table["settings"] | said).items()}
     return [
         _section(dict(zip(settings, values, strict=True)), rows, said, seeds)
         for values in itertools.product(*settings.values())
@@ -103,8 +103,7 @@ def overrides(words: Iterable[str]) -> Overrides:
     return {key: value for key, _, value in pairs}
 
 
-def several(value: Any) -> list[str]:
-    """The values of `a,b` or of a list; what has brackets or quotes of its own is one value."""
+def _several(value: Any) -> list[str]:
     if isinstance(value, list):
         return [str(item) for item in value]
     text = str(value)

@@ -1,13 +1,13 @@
 import pytest
 
 from engine.errors import Refused
-from scripts.combinations import combinations, name, plain
+from scripts.combinations import combinations, name, plain, values
 
 
 def test_every_value_with_every_other_and_attention_fastest():
-    found = combinations({"attn": "none,nam", "model": "a,b", "tail.devices": "[],[cpu]"}, None)
-    assert [name(one) for one in found[:2]] == [
-        f"a fp32 channels_last tail.devices=[],[cpu] {attn}" for attn in ("none", "nam")
+    found = combinations({"attn": "none,nam", "model": "a,b"}, None)
+    assert [name(one) for one in found] == [
+        f"{model} fp32 channels_last {attn}" for model in ("a", "b") for attn in ("none", "nam")
     ]
     assert len(combinations({"precision": "fp32,bf16", "mode": "nchw,channels_last"}, None)) == 12
 
@@ -29,3 +29,16 @@ def test_plain_is_without_the_options_of_attention():
 def test_modes_that_are_not_there_are_refused(said, against):
     with pytest.raises(Refused, match="mode=nhwc: choose from channels_last, nchw, published"):
         combinations(said, against)
+
+
+def test_lists_and_words_are_told_apart_as_in_a_sweep():
+    assert values("stages", "[3,4]") == ["[3,4]"]
+    assert values("stages", "[],[3,4]") == ["[]", "[3,4]"]
+    assert values("seed", "range(3)") == ["0", "1", "2"]
+    assert values("data.root", "/a=b/c") == ["/a=b/c"]
+    assert values("recipe.lr", "0.1,1e-3") == ["0.1", "0.001"]
+
+
+def test_a_value_that_is_none_is_refused():
+    with pytest.raises(Refused, match=r"model=a=b: this value cannot be read"):
+        values("model", "a=b")

@@ -60,7 +60,7 @@ REFUSED = {
     "seconds": "seconds: write seconds=VALUE",
     "what=nets": "what=nets: expected one of networks, modules, loop",
     "batch_size=1": "batch_size=1: expected 2 or more",
-    "attn=none,nams": "unknown attn 'nams'; did you mean nam?",
+    "attn=none,sez": "unknown attn 'sez'; did you mean attn=se?",
 }
 
 
