@@ -37,7 +37,12 @@ class Contestant:
 
     @classmethod
     def of(
-        cls, run: Run, image_size: int, classes: int, batch_size: int | None = None
+        cls,
+        run: Run,
+        image_size: int,
+        classes: int,
+        batch_size: int | None = None,
+        memory_format: torch.memory_format = torch.channels_last,
     ) -> "Contestant":
         """The steps of `run`, which they train, on one random batch that lies on its device.
 
@@ -50,7 +55,7 @@ class Contestant:
             batch_size = min(run.recipe.batch_size, limit)
         generator = torch.Generator().manual_seed(0)
         pixels = torch.randn(batch_size, 3, image_size, image_size, generator=generator)
-        pixels = pixels.to(run.device, memory_format=torch.channels_last)
+        pixels = pixels.to(run.device, memory_format=memory_format)
         labels = torch.randint(classes, (batch_size,), generator=generator).to(run.device)
 
         def train() -> None:
@@ -66,6 +71,20 @@ class Contestant:
                 run.model(pixels)
 
         return cls(train, infer, batch_size, run.device)
+
+
+@dataclass(frozen=True)
+class Race:
+    """What was measured of each contestant, round by round; `memory` is that of a step, in bytes.
+
+    Only times of the same round are to be compared.
+    """
+
+    train: Times
+    infer: Times
+    memory: dict[str, int]
+    rounds: int
+    steps: int  # of each kind, in each round
 
 
 @dataclass(frozen=True)
@@ -105,6 +124,34 @@ def compare(
     rounds: int = 10,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Measured]:
+    """What each of them costs, and relative to one of them; how it is measured, see `race`."""
+    if baseline not in contestants:
+        raise ValueError(f"baseline={baseline}: choose from {', '.join(contestants)}")
+    found = race(contestants, seconds, rounds, clock)
+    memory = found.memory
+    return {
+        name: Measured(
+            train=_speed(found.train[name], found.train[baseline]),
+            infer=_speed(found.infer[name], found.infer[baseline]),
+            memory_mb=memory[name] / 2**20,
+            memory_ratio=memory[name] / memory[baseline],
+            batch_size=contestant.batch_size,
+            rounds=found.rounds,
+            steps=found.steps,
+            device=device_name(contestant.device),
+            torch=torch.__version__,
+            threads=torch.get_num_threads(),
+        )
+        for name, contestant in contestants.items()
+    }
+
+
+def race(
+    contestants: Mapping[str, Contestant],
+    seconds: float = 10.0,
+    rounds: int = 10,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Race:
     """Measure all of them in turns: A B C, C B A, and so on.
 
     Each gets about `seconds`, split into at most `rounds` of equally many steps. The number of
@@ -116,27 +163,11 @@ def compare(
     are there for one at a time. The steps train, so make contestants for this and drop them after.
     Refused where a contestant cannot do its steps, by its name.
     """
-    if baseline not in contestants:
-        raise ValueError(f"baseline={baseline}: choose from {', '.join(contestants)}")
     memory, turn = _warm_up(contestants, clock)
     rounds = int(max(FEWEST_ROUNDS, min(rounds, seconds / turn)))
     steps = int(max(1, seconds / turn / rounds))
-    train, infer = _race(contestants, rounds, steps, clock)
-    return {
-        name: Measured(
-            train=_speed(train[name], train[baseline]),
-            infer=_speed(infer[name], infer[baseline]),
-            memory_mb=memory[name] / 2**20,
-            memory_ratio=memory[name] / memory[baseline],
-            batch_size=contestant.batch_size,
-            rounds=rounds,
-            steps=steps,
-            device=device_name(contestant.device),
-            torch=torch.__version__,
-            threads=torch.get_num_threads(),
-        )
-        for name, contestant in contestants.items()
-    }
+    train, infer = _rounds(contestants, rounds, steps, clock)
+    return Race(train, infer, memory, rounds, steps)
 
 
 def _warm_up(
@@ -154,7 +185,7 @@ def _warm_up(
     return memory, statistics.mean(seconds)
 
 
-def _race(
+def _rounds(
     contestants: Mapping[str, Contestant], rounds: int, steps: int, clock: Callable[[], float]
 ) -> tuple[Times, Times]:
     """The times in training and in inference. Every other round runs backwards."""

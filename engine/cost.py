@@ -32,11 +32,16 @@ class Cost:
 
 def cost(model: nn.Module, image_size: int) -> Cost:
     """Count on a copy without memory; the model itself is left alone."""
-    shadow = copy.deepcopy(model).to("meta").eval()
-    image = torch.empty(1, 3, image_size, image_size, device="meta")
+    shadow, image = on_meta(model, image_size)
     with FlopCounterMode(display=False) as flops, _Elements() as rest, torch.no_grad():
         shadow(image)
     return Cost(params(model), flops.get_total_flops() // 2, rest.elements)
+
+
+def on_meta(model: nn.Module, image_size: int) -> tuple[nn.Module, Tensor]:
+    """A copy of the network that has shapes but no numbers, in evaluation; one image for it."""
+    shadow = copy.deepcopy(model).to("meta").eval()
+    return shadow, torch.empty(1, 3, image_size, image_size, device="meta")
 
 
 def params(model: nn.Module) -> int:

@@ -30,7 +30,7 @@ def draw(table: Table, folder: Path) -> list[Path]:
     written = []
     for name, plot, fits in PLOTS:
         if shown := [c for c in table.comparisons if fits(c)]:
-            written += _save(plot(shown), folder / name)
+            written += save(plot(shown), folder / name)
     return written
 
 
@@ -102,7 +102,8 @@ def svg(figure: Figure) -> str:
     return out.getvalue()
 
 
-def _save(figure: Figure, path: Path) -> list[Path]:
+def save(figure: Figure, path: Path) -> list[Path]:
+    """`path` with .svg and with .pdf, in this order."""
     path.with_suffix(".svg").write_text(svg(figure), encoding="utf-8")
     figure.savefig(path.with_suffix(".pdf"), bbox_inches="tight", metadata={"CreationDate": None})
     return [path.with_suffix(".svg"), path.with_suffix(".pdf")]

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from engine.benchmark import CPU_BATCH, Contestant, compare
+from engine.benchmark import CPU_BATCH, Contestant, compare, race
 from engine.errors import Refused
 
 WARM_UP = 3  # steps of training before the rounds
@@ -165,3 +165,19 @@ def test_the_batch_size_is_the_recipes_unless_a_cpu_would_take_long(
     assert contestant.batch_size == used
     assert [batch.shape for batch in seen] == [(used, 3, 8, 8)] * 2
     assert all(batch.is_contiguous(memory_format=torch.channels_last) for batch in seen)
+
+
+def test_a_race_gives_every_time_of_every_round():
+    machine = Machine(lambda name, step: 1 + step)
+    found = race({"one": machine.contestant("one", 3.0, 1.0)}, 1, clock=machine)
+    assert (found.rounds, found.steps) == (3, 1)
+    assert found.train["one"] == pytest.approx([0.3 * step for step in (4, 5, 6)])
+    assert found.infer["one"] == pytest.approx([0.1 * step for step in (4, 5, 6)])
+    assert found.memory["one"] == 400
+
+
+def test_the_batch_lies_as_it_is_wanted(new_run):
+    run, seen = new_run(), []
+    run.model.register_forward_hook(lambda model, args, out: seen.append(args[0]))
+    Contestant.of(run, 8, 3, 4, torch.contiguous_format).train()
+    assert seen[0].is_contiguous()

@@ -1,0 +1,62 @@
+"""Modules of a network by themselves, on maps of the shapes that they get there."""
+
+import torch
+from torch import nn
+
+from engine.benchmark import Contestant
+from engine.cost import on_meta
+from engine.run import PRECISIONS, Run
+
+Shape = tuple[int, ...]
+
+
+def shapes(
+    model: nn.Module, kinds: type[nn.Module] | tuple[type[nn.Module], ...], image_size: int
+) -> dict[str, Shape]:
+    """By the names of the modules of these kinds: the map (C, H, W) that comes in."""
+    shadow, image = on_meta(model, image_size)
+    found: dict[str, Shape] = {}
+    for name, module in shadow.named_modules():
+        if isinstance(module, kinds):
+            module.register_forward_pre_hook(
+                lambda _, args, name=name: found.update({name: tuple(args[0].shape[1:])})
+            )
+    with torch.no_grad():
+        shadow(image)
+    return found
+
+
+def modules_alone(
+    run: Run,
+    shapes: dict[str, Shape],
+    batch_size: int,
+    memory_format: torch.memory_format,
+) -> Contestant:
+    """Forward and backward passes of these modules of the network of `run`, on random maps."""
+    dtype = PRECISIONS[run.precision]
+    modules = {name: run.model.get_submodule(name) for name in shapes}
+    maps, slopes = (
+        {
+            shape: torch.randn(batch_size, *shape, device=run.device, dtype=dtype)
+            .to(memory_format=memory_format)
+            .requires_grad_(learns)
+            for shape in set(shapes.values())
+        }
+        for learns in (True, False)
+    )
+
+    def train() -> None:
+        for name, module in modules.items():
+            x = maps[shapes[name]]
+            with run.autocast():
+                y = module.train()(x)
+            inputs = [x, *(p for p in module.parameters() if p.requires_grad)]
+            torch.autograd.grad(y, inputs, slopes[shapes[name]].to(y.dtype))
+
+    @torch.inference_mode()
+    def infer() -> None:
+        for name, module in modules.items():
+            with run.autocast():
+                module.eval()(maps[shapes[name]])
+
+    return Contestant(train, infer, batch_size, run.device)

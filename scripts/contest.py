@@ -1,0 +1,134 @@
+"""The contestants of `scripts/speed.py`: all that the rows of its table are compared with."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import hydra
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from engine.alone import modules_alone, shapes
+from engine.augment import CropFlip
+from engine.benchmark import Contestant
+from engine.cost import cost
+from engine.crop import Crop
+from engine.errors import Refused
+from engine.images import Images
+from engine.roofline import convolutions, convolutions_alone, matrix_product
+from engine.run import PRECISIONS, Run, prepare_device
+from scripts.combinations import MODES, compose, name, plain, within
+from scripts.door import build
+from scripts.plan import Overrides
+from scripts.restated import FORMS, restate
+from scripts.usual import bare_loop, our_loader, our_loop, random_images, usual_loader
+
+IMAGES = 10_000  # in memory, so that they are no more in a cache than those of a data set
+BATCHES = 8  # in one go of a loader, or of a loop
+
+Beside = dict[str, Any]  # the fields of a row of report.speed: whom it is compared with
+
+
+@dataclass
+class Contest:
+    """Contestants by name. Each method adds one, and those it is compared with, which it names."""
+
+    batch_size: int
+    contestants: dict[str, Contestant] = field(default_factory=dict)
+    loaders: dict[str, str] = field(default_factory=dict)  # the usual loader beside ours
+
+    def networks(self, chosen: Overrides) -> Beside:
+        """Steps of training and of inference, the floors of both, and what loads the images."""
+        cfg, run = self._new_run(chosen)
+        size = cfg.data.image_size
+        self.contestants[name(chosen)] = Contestant.of(
+            run, size, cfg.data.num_classes, self.batch_size, _memory_format(chosen)
+        )
+        return {
+            "macs": cost(run.model, size).macs,
+            "convolutions": self._convolutions(chosen, run),
+            "arithmetic": self._arithmetic(run),
+            "loader": self._loader(chosen, cfg, run),
+        }
+
+    def modules(self, chosen: Overrides) -> Beside:
+        """The attention of the network by itself."""
+        cfg, run = self._new_run(chosen)
+        found = shapes(run.model, _attention(cfg), cfg.data.image_size)
+        if not found:
+            raise Refused(f"{name(chosen)}: there is no module of attention to be measured alone")
+        layout = _memory_format(chosen)
+        self.contestants[name(chosen)] = modules_alone(run, found, self.batch_size, layout)
+        return {}
+
+    def loop(self, chosen: Overrides) -> Beside:
+        """An epoch of training and an evaluation, by engine.loop and by a bare loop."""
+        bare = f"{name(chosen)} bare loop"
+        for which, loop in ((name(chosen), our_loop), (bare, bare_loop)):
+            cfg, run = self._new_run(chosen)
+            images = _images(cfg, run, BATCHES * self.batch_size)
+            self.contestants[which] = loop(run, images, build(cfg.data).normalize)
+        return {"loop": bare, "loader": self._loader(chosen, cfg, run)}
+
+    def _new_run(self, chosen: Overrides) -> tuple[DictConfig, Run]:
+        cfg = compose(chosen, self.batch_size)
+        try:
+            torch.manual_seed(cfg.seed)
+            model = build(cfg.model)
+            if MODES[chosen["mode"]].restated and not restate(model) and chosen["attn"] != "none":
+                raise Refused("only nam, se, eca and cbam are restated as they were published")
+            run = Run(model, build(cfg.recipe), cfg.seed, prepare_device(cfg.device), cfg.precision)
+        except Refused as refusal:
+            raise Refused(f"{name(chosen)}: {refusal}") from refusal
+        run.model.to(memory_format=_memory_format(chosen))
+        return cfg, run
+
+    def _convolutions(self, chosen: Overrides, run: Run) -> str:
+        """Those of the plain network: what attention adds to them is part of its cost."""
+        shared = plain(chosen)
+        which = f"{name(shared)} convolutions alone"
+        if which not in self.contestants:
+            cfg = compose(shared, self.batch_size)
+            with torch.device("meta"):
+                counts = convolutions(build(cfg.model), cfg.data.image_size)
+            how = (run.device, PRECISIONS[run.precision], _memory_format(chosen))
+            self.contestants[which] = convolutions_alone(counts, self.batch_size, *how)
+        return which
+
+    def _arithmetic(self, run: Run) -> str:
+        which = f"{run.precision} matrix product"
+        if which not in self.contestants:
+            self.contestants[which] = matrix_product(run.device, PRECISIONS[run.precision])
+        return which
+
+    def _loader(self, chosen: Overrides, cfg: DictConfig, run: Run) -> str | None:
+        """None where images are read while training: noise in memory does not stand for that."""
+        augment, normalize = run.recipe.augmentation, build(cfg.data).normalize
+        if isinstance(augment, Crop):
+            return None
+        which = " ".join(["batches from memory", name(within(chosen, "data", "recipe"))]).strip()
+        if which not in self.contestants:
+            images, size = _images(cfg, run, IMAGES), (self.batch_size, BATCHES)
+            self.contestants[which] = our_loader(images, augment, normalize, *size)
+            if isinstance(augment, CropFlip):
+                self.loaders[which] = f"{which}, by PIL"
+                usual = usual_loader(images, augment, normalize, *size)
+                self.contestants[self.loaders[which]] = usual
+        return which
+
+
+def _images(cfg: DictConfig, run: Run, count: int) -> Images:
+    return random_images(count, cfg.data.image_size, cfg.data.num_classes, run.device)
+
+
+def _attention(cfg: DictConfig) -> tuple[type[nn.Module], ...]:
+    """What the attention of this network is made of, as it is or as it was published."""
+    if cfg.attn is None or cfg.attn._target_ == "torch.nn.Identity":
+        return ()
+    ours = hydra.utils.get_class(cfg.attn._target_)
+    published = FORMS.get(f"{ours.__module__}.{ours.__qualname__}")
+    return (ours, published) if published else (ours,)
+
+
+def _memory_format(chosen: Overrides) -> torch.memory_format:
+    return getattr(torch, MODES[chosen["mode"]].memory_format)

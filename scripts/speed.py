@@ -1,0 +1,100 @@
+"""Measure networks side by side: `python scripts/speed.py model=a,b attn=none,c [mode=...]`."""
+
+import re
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from omegaconf import DictConfig
+
+from engine.errors import Refused, refusing
+from report.speed import Row, Speed, in_json
+from report.speed_table import markdown, write
+from scripts.combinations import OWN, combinations, compose, name, plain, reference
+from scripts.door import door
+from scripts.plan import Overrides, overrides
+from scripts.values import describe, fits
+
+KINDS = {
+    "what": Literal["networks", "modules", "loop"],
+    "against": str | None,
+    "batch_size": int,
+    "seconds": float,
+    "rounds": int,
+    "to": str,
+    "json": bool,
+}
+
+
+def split(arguments: Sequence[str]) -> tuple[list[str], Overrides]:
+    """The command line: what is for this script and Hydra, and what is for train.py."""
+    own, of_runs = [], []
+    for argument in arguments:
+        mine = argument.startswith("-") or re.split("[.=]", argument.lstrip("+"))[0] in OWN
+        (own if mine or argument.startswith("hydra.") else of_runs).append(argument)
+    return own, overrides(of_runs)
+
+
+def main(said: Overrides, cfg: DictConfig) -> None:
+    """Measure, print the tables and write their files."""
+    check(cfg)
+    chosen = combinations(said, cfg.against)
+    for one in chosen:
+        compose(one, cfg.batch_size)  # wrong names are told before anything is built
+    speed = measured(chosen, cfg)
+    print(in_json(speed) if cfg.json else markdown(speed))
+    with refusing("to"):
+        written = write(speed, Path(cfg.to))
+    print(*written, file=sys.stderr)
+
+
+def check(cfg: DictConfig) -> None:
+    """Raise Refused for the first option whose value cannot be."""
+    for option, kind in KINDS.items():
+        if not fits(cfg[option], kind):
+            raise Refused(f"{option}={cfg[option]}: expected {describe(kind)}")
+    for option, least in {"batch_size": 2, "rounds": 3}.items():
+        if cfg[option] < least:
+            raise Refused(f"{option}={cfg[option]}: expected {least} or more")
+
+
+def measured(chosen: Sequence[Overrides], cfg: DictConfig) -> Speed:
+    """All of `chosen`, and what they are compared with, in one race."""
+    import torch  # not before the names are checked
+
+    from engine.benchmark import race
+    from engine.result import device_name, revision
+    from scripts.contest import Contest
+
+    contest = Contest(cfg.batch_size)
+    add = getattr(contest, cfg.what)
+    rows = [_row(one, cfg.against, add(one)) for one in chosen]
+    found = race(contest.contestants, cfg.seconds, cfg.rounds)
+    first = contest.contestants[rows[0].name]
+    setting = {
+        "what": cfg.what,
+        "against": cfg.against,
+        "batch_size": cfg.batch_size,
+        "rounds": found.rounds,
+        "steps": found.steps,
+        "machine": device_name(first.device),
+        "torch": torch.__version__,
+        "revision": revision(),
+    }
+    return Speed(rows, found.train, found.infer, found.memory, contest.loaders, setting)
+
+
+def _row(chosen: Overrides, against: str | None, beside: dict[str, object]) -> Row:
+    others = (plain(chosen), reference(chosen, against) if against else chosen)
+    names = (name(other) if other != chosen else None for other in others)
+    return Row(name(chosen), chosen, *names, **beside)
+
+
+if __name__ == "__main__":
+    try:
+        sys.argv[1:], said = split(sys.argv[1:])
+    except Refused as refusal:
+        sys.exit(f"speed.py: {refusal}")
+    door(partial(main, said), "speed")

@@ -1,0 +1,150 @@
+"""What training scripts usually do, to be measured beside ours, and ours in the same shape.
+
+A loop over the batches in bare torch; and CIFAR's transforms on PIL images, as the worker of a
+DataLoader applies them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset, Subset
+from torchvision import transforms
+
+from engine.augment import Augment, CropFlip, Keep
+from engine.benchmark import Contestant
+from engine.images import STATISTICS, Images, Normalize
+from engine.keyed import permutation
+from engine.loop import EVALUATION_BATCH, evaluate, train_epoch
+from engine.run import Run
+
+
+def random_images(count: int, size: int, classes: int, device: torch.device | str) -> Images:
+    """Noise in place of a data set, which takes as long and need not be there."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (count, size, size, 3)
+    pixels = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
+    labels = torch.randint(classes, (count,), generator=generator)
+    return Images(pixels, labels, tuple(map(str, range(classes)))).to(device)
+
+
+def our_loader(
+    images: Images, augment: Augment, normalize: Normalize, batch_size: int, batches: int
+) -> Contestant:
+    """`batches` as the network gets them: augmented in training, normalized."""
+    device = images.labels.device
+    parts = permutation(0, 0, len(images), device)[: batch_size * batches].split(batch_size)
+
+    def load(how: Augment) -> None:
+        for pixels, _ in images.batches(parts, how, 0, 0):
+            normalize(pixels)
+
+    count = sum(map(len, parts))
+    return Contestant(lambda: load(augment), lambda: load(Keep()), count, device)
+
+
+def usual_loader(
+    images: Images, augment: CropFlip, normalize: Normalize, batch_size: int, batches: int
+) -> Contestant:
+    """The same batches by a DataLoader and PIL, in one thread, which is what a worker has.
+
+    The images do not go from one process to another, which a worker's do.
+    """
+    chosen = range(min(len(images), batch_size * batches))
+    train, infer = (
+        DataLoader(Subset(Pictures(images, how), chosen), batch_size)
+        for how in usual_transforms(images.pixels.shape[1], augment, normalize)
+    )
+
+    def load(loader: DataLoader) -> None:
+        with _one_thread():
+            for _ in loader:
+                pass
+
+    return Contestant(lambda: load(train), lambda: load(infer), len(chosen), torch.device("cpu"))
+
+
+class Pictures(Dataset):
+    """As torchvision's CIFAR: an array becomes a PIL image, then what `transform` makes of it."""
+
+    def __init__(self, images: Images, transform: transforms.Compose) -> None:
+        self.pixels, self.labels = images.pixels.cpu().numpy(), images.labels.tolist()
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(Image.fromarray(self.pixels[index])), self.labels[index]
+
+
+def usual_transforms(
+    size: int, augment: CropFlip, normalize: Normalize
+) -> tuple[transforms.Compose, transforms.Compose]:
+    """In training and in inference: the same distribution as ours, from torchvision."""
+    start = [transforms.RandomCrop(size, padding=augment.padding)]
+    start += [transforms.RandomHorizontalFlip()] * augment.flip
+    end = [transforms.ToTensor(), transforms.Normalize(*STATISTICS[normalize.statistics])]
+    return transforms.Compose(start + end), transforms.Compose(end)
+
+
+def our_loop(run: Run, images: Images, normalize: Normalize) -> Contestant:
+    """An epoch of engine.loop; in inference, its evaluation."""
+
+    def train() -> None:
+        run.epoch = 0
+        train_epoch(run, images, normalize, _no_check)
+        run.next_epoch()
+
+    def infer() -> None:
+        evaluate(run, images, normalize, _no_check)
+
+    return Contestant(train, infer, len(images), run.device)
+
+
+def bare_loop(run: Run, images: Images, normalize: Normalize) -> Contestant:
+    """The same updates as in `our_loop`, from the same batches, and nothing else."""
+    model, recipe, optimizer = run.model, run.recipe, run.optimizer
+    steps = recipe.steps_per_epoch(len(images))
+
+    def train() -> None:
+        model.train()
+        order = permutation(run.seed, 0, len(images), run.device).split(recipe.batch_size)[:steps]
+        batches = images.batches(order, recipe.augmentation, run.seed, 0)
+        for step, (pixels, labels) in enumerate(batches):
+            for group in optimizer.param_groups:
+                group["lr"] = recipe.lr_at(step, steps)
+            optimizer.zero_grad(set_to_none=True)
+            with run.autocast():
+                logits = model(normalize(pixels))
+            F.cross_entropy(logits.float(), labels).backward()
+            optimizer.step()
+
+    @torch.inference_mode()
+    def infer() -> Tensor:
+        model.eval()
+        right = torch.zeros((), dtype=torch.int64, device=run.device)
+        order = torch.arange(len(images), device=run.device).split(EVALUATION_BATCH)
+        for pixels, labels in images.batches(order, Keep(), 0, 0):
+            with run.autocast():
+                right += (model(normalize(pixels)).argmax(1) == labels).sum()
+        return right
+
+    return Contestant(train, infer, len(images), run.device)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _no_check() -> None:
+    pass

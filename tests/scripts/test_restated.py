@@ -1,0 +1,58 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import attn
+from engine.errors import Refused
+from scripts.restated import FORMS, restate
+
+OURS = {"NAM": attn.NAM, "SE": attn.SE, "ECA": attn.ECA, "CBAM": attn.CBAM}
+
+
+def pair(kind):
+    """One of ours with random numbers in it, and the published form with the same."""
+    torch.manual_seed(0)
+    ours = nn.Sequential(OURS[kind](16)).double()
+    for name, value in ours.state_dict().items():
+        if value.is_floating_point():
+            value.copy_(torch.rand_like(value) + 0.5 if "var" in name else torch.randn_like(value))
+    published = copy.deepcopy(ours)
+    assert restate(published) == 1
+    return ours, published
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kind", OURS)
+def test_ours_and_the_published_form_compute_the_same(kind, training):
+    ours, published = pair(kind)
+    x = torch.randn(3, 16, 4, 5, dtype=torch.double, requires_grad=True)
+    weights = torch.randn_like(x)
+    results = []
+    for module in (ours.train(training), published.train(training)):
+        y = module(x)
+        learned = sorted(module.parameters(), key=lambda p: (p.shape, p.flatten()[0].item()))
+        results.append([y, *torch.autograd.grad((weights * y).sum(), [x, *learned])])
+        statistics = [b for _, b in sorted(module.named_buffers(), key=lambda n: n[0][-12:])]
+        results[-1] += statistics
+    torch.testing.assert_close(*results, rtol=0, atol=1e-12)
+    assert type(published[0]) is not type(ours[0])
+
+
+def test_every_form_is_of_a_module_that_is_there():
+    assert FORMS.keys() == {f"{ours.__module__}.{ours.__name__}" for ours in OURS.values()}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [attn.NAM(16, spatial=True, size=(4, 4)), attn.CBAM(16, order="spatial-first"),
+     attn.CBAM(16, pools=["avg"])],
+)  # fmt: skip
+def test_options_that_are_not_restated_are_refused(other):
+    with pytest.raises(Refused, match="restated"):
+        restate(nn.Sequential(other))
+
+
+def test_what_has_no_form_stays():
+    assert restate(nn.Sequential(attn.BAM(16), nn.Identity())) == 0
