@@ -4,6 +4,7 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,8 +61,10 @@ def main(command: str, said: Overrides, cfg: DictConfig) -> None:
         raise Refused(f"{next(iter(said))}: this is for the runs of a table; say which: table=NAME")
     else:
         table, folder = found(Path(cfg.runs)), Path(cfg.to, Path(cfg.runs).name)
-    print(latex(table) if cfg.latex else markdown(table))
-    if any(row.n for comparison in table.comparisons for row in comparison.rows):
+    ran = any(row.n for comparison in table.comparisons for row in comparison.rows)
+    shown = replace(table, only_published=()) if ran else table  # the files have it all
+    print(latex(shown) if cfg.latex else markdown(shown))
+    if ran:
         with refusing("to"):
             first, *others = write(table, folder, command)
         print(f"look at it: {first}\nalso there: {', '.join(path.name for path in others)}")
