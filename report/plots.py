@@ -144,12 +144,13 @@ def _macs(comparison: Comparison) -> Callable[[Row], float]:
     return lambda row: row.records[0]["macs"] / base
 
 
-def _finished(comparison: Comparison) -> bool:
-    return any(row.n for row in comparison.rows)
+def _curved(comparison: Comparison) -> bool:
+    """Whether there is more than one epoch to draw."""
+    return any(record["epochs"] > 1 for row in comparison.rows for record in row.records)
 
 
 PLOTS = (  # name, how it is drawn, which comparisons have what it needs
-    ("curves", learning, _finished),
+    ("curves", learning, _curved),
     ("forest", forest, _differing),
     ("cost", cost, _differing),
 )
