@@ -47,10 +47,12 @@ def joined(identity: str) -> Iterator["Several"]:
             ranks.require_same(identity)
             yield ranks
             ranks.agree(0)
-            dist.destroy_process_group()
         except BaseException as error:
             _end(error, pulse)
             raise
+        finally:
+            if dist.is_initialized():
+                dist.destroy_process_group()  # or its threads abort the process at its end
 
 
 class Several:
