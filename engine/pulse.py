@@ -9,12 +9,14 @@ import os
 import sys
 import threading
 import time
+from contextlib import suppress
 from datetime import timedelta
 
 from torch.distributed import Store
 
 BEAT = 1.0  # seconds between two signs of life
 SILENCE = 20.0  # seconds without one after which a rank is given up
+FAREWELL = 5.0  # seconds that rank 0 waits for the others to leave: it may be who keeps the store
 EXIT_CODE = 3  # of a run that its machines cannot go on with
 
 
@@ -41,6 +43,7 @@ class Pulse:
     def __exit__(self, *error: object) -> None:
         self.done.set()
         self.thread.join()
+        self._leave()
 
     def end(self, code: int) -> bool:
         """Leave the exit code for the others; False if another rank ended before this one."""
@@ -89,9 +92,18 @@ class Pulse:
         """End the process from here: its main thread may be waiting for the one that is silent."""
         if self.end(EXIT_CODE):
             os.write(2, f"\n{why}; the run ends, and the same command resumes it\n".encode())
-        print(end="", flush=True)
+        self._leave()
+        sys.stdout.flush()
         sys.stderr.flush()
         os._exit(EXIT_CODE)
+
+    def _leave(self) -> None:
+        until = time.monotonic() + FAREWELL
+        with suppress(Exception):  # the store is gone
+            left = self.store.add("left", 1)
+            while self.own == self.keys[0] and left < len(self.keys) and time.monotonic() < until:
+                time.sleep(0.05)
+                left = self.store.add("left", 0)
 
 
 def _gone(silent: list[int]) -> str:
