@@ -76,14 +76,6 @@ class Several:
     def shared(self, do: Callable[..., T], *arguments: object) -> T:
         return json.loads(self._sent(json.dumps(self.first(do, *arguments)).encode()))
 
-    @contextmanager
-    def local_first(self) -> Iterator[None]:
-        if self.local:
-            self.agree(0)
-        yield
-        if not self.local:
-            self.agree(0)
-
     def agree(self, number: int) -> int:
         largest = torch.tensor(number)
         all_reduce(largest, dist.ReduceOp.MAX)

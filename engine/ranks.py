@@ -6,7 +6,7 @@ here imports torch, so that a finished run is recognised at once.
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ class Ranks(Protocol):
 
     def shared(self, do: Callable[..., T], *arguments: object) -> T:
         """What rank 0 does alone, and what comes of it (JSON) on all."""
-
-    def local_first(self) -> AbstractContextManager[None]:
-        """Where one rank of each machine goes first: what it downloads, the others find."""
 
     def agree(self, number: int) -> int:
         """The largest of what the ranks say."""
@@ -76,9 +73,6 @@ class Alone:
         return do(*arguments)
 
     shared = first
-
-    def local_first(self) -> AbstractContextManager[None]:
-        return nullcontext()
 
     def agree(self, number: int) -> int:
         return number

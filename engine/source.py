@@ -60,7 +60,7 @@ class Source(ABC):
 
     def everything(self, device: str, batch_size: int, ranks: Ranks) -> dict[str, Images | Stream]:
         """All splits, on `device`; Refused if they are not there, or too few for these ranks."""
-        with refusing("data"), ranks.local_first():
+        with refusing("data"):
             images = {split: self.load(split).to(device) for split in self.splits}
         ranks.require_enough(batch_size, *map(len, images.values()))
         return images
