@@ -6,7 +6,7 @@ same file as one that was not.
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -100,6 +100,24 @@ class Log:
         self.board.add_text("config", f"| option | value |\n|---|---|\n{table}", 0)
         for summary in hparams(dict(folder.labels), dict.fromkeys(METRICS)):
             self.board.file_writer.add_summary(summary)
+
+
+class Silence:
+    """The log of a rank that is not the first."""
+
+    rows: Sequence[dict[str, Any]] = ()
+
+    def __enter__(self) -> "Silence":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def epoch(self, run: Run, passes: dict[str, dict[str, float]]) -> None:
+        pass
+
+    def attention(self, run: Run, seen: Attention) -> None:
+        pass
 
 
 def _line(row: dict[str, Any], run: Run) -> str:

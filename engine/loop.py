@@ -17,7 +17,9 @@ from engine.images import Images, Normalize
 from engine.keyed import key, permutation
 from engine.run import Run
 
-EVALUATION_BATCH = 250
+EVALUATION_BATCH = 250  # images, on each rank
+LOOKS = 20  # at the loss, in an epoch, and at least
+BETWEEN = 50  # every so many steps: each look waits for the device
 
 
 def train_epoch(
@@ -34,14 +36,16 @@ def train_epoch(
     updates = partial(_updates, run, images, batches, normalize, check)
     started = time.perf_counter()
     with tqdm(
-        total=steps, initial=run.step, **_bar(f"epoch {run.epoch + 1}/{recipe.epochs}")
+        total=steps, initial=run.step, **_bar(run, f"epoch {run.epoch + 1}/{recipe.epochs}")
     ) as bar:
         for _ in updates():
-            if bar.update():  # true where the bar was redrawn, some ten times a second at most
+            bar.update()
+            if run.step % max(1, min(steps // LOOKS, BETWEEN)) == 0:  # at the same on all ranks
                 loss = run.losses[-1].item()
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
                 if not math.isfinite(loss):
                     break
+    run.unite()
     if run.nonfinite():
         raise _diverged(run, start, updates, steps)
     run.seconds += time.perf_counter() - started
@@ -67,32 +71,40 @@ def _updates(
     """The updates that are left of the epoch; each is made when it is asked for."""
     recipe, steps = run.recipe, len(batches)
     run.model.train()
-    remaining = batches[run.step :]
-    for pixels, labels in images.batches(remaining, recipe.augmentation, run.seed, run.epoch):
+    mine = map(run.ranks.part, batches[run.step :])
+    for pixels, labels in images.batches(mine, recipe.augmentation, run.seed, run.epoch):
         check()
-        seed = key(run.seed, run.epoch * steps + run.step)
+        seed, whole = key(run.seed, run.epoch * steps + run.step), len(batches[run.step])
         yield train_step(
-            run, *recipe.mixed(normalize(pixels), labels, len(images.classes), seed), steps
+            run, *recipe.mixed(normalize(pixels), labels, len(images.classes), seed), steps, whole
         )
 
 
-def train_step(run: Run, pixels: Tensor, targets: Tensor, steps: int) -> None:
-    """One update; `targets` are labels or soft labels. Nothing here waits for the device."""
-    recipe, step = run.recipe, run.epoch * steps + run.step
-    torch.manual_seed(key(run.seed, step))  # for dropout
+def train_step(
+    run: Run, pixels: Tensor, targets: Tensor, steps: int, whole: int | None = None
+) -> None:
+    """One update; `targets` are labels or soft labels. Nothing here waits for the device.
+
+    They are this rank's part of a batch of `whole` images.
+    """
+    recipe, step, here = run.recipe, run.epoch * steps + run.step, len(pixels)
+    whole = run.ranks.total(here, whole or here)
+    torch.manual_seed(key(run.seed, step) + run.ranks.rank)  # for dropout
     for group in run.optimizer.param_groups:
         group["lr"] = recipe.lr_at(step, steps)
     run.optimizer.zero_grad(set_to_none=True)
-    count = recipe.parts(len(pixels))
+    count = recipe.parts(min(here, whole // run.ranks.world))
     parts = zip(pixels.tensor_split(count), targets.tensor_split(count), strict=True)
-    done = [_backward(run, *part, len(part[0]) / len(pixels)) for part in parts]
+    done = [_backward(run, *part, len(part[0]) / whole) for part in parts]
+    labels = targets if targets.ndim == 1 else targets.argmax(1)
+    right = hits(torch.cat([logits for _, logits in done]), labels).sum(1)
+    loss, right = run.ranks.average(run.model, sum(loss for loss, _ in done), right, here, whole)
     if recipe.clip_norm is not None:
         nn.utils.clip_grad_norm_(run.model.parameters(), recipe.clip_norm)
     run.optimizer.step()
     run.average.update(run.model, step)
-    run.losses.append(sum(loss for loss, _ in done))
-    labels = targets if targets.ndim == 1 else targets.argmax(1)
-    run.correct += hits(torch.cat([logits for _, logits in done]), labels).sum(1)
+    run.losses.append(loss)
+    run.correct += right
     run.step += 1
 
 
@@ -117,17 +129,19 @@ def predict(
     run: Run, images: Images, normalize: Normalize, check: Callable[[], None] = lambda: None
 ) -> tuple[Tensor, Tensor]:
     """Image by image: the loss, (N,); and whether the best guess, the best five hit, (2, N)."""
-    model = run.measured.eval()
-    losses, hit = [], []
-    parts = torch.arange(len(images), device=run.device).split(EVALUATION_BATCH)
-    batches = images.batches(parts, Keep(), run.seed, run.epoch)
-    for pixels, labels in tqdm(batches, total=len(parts), **_bar("evaluating")):
+    model, of_image = run.measured.eval(), []
+    indices = torch.arange(len(images), device=run.device)
+    batches = indices.tensor_split(math.ceil(len(images) / EVALUATION_BATCH / run.ranks.world))
+    mine = [run.ranks.part(batch) for batch in batches]
+    parts = images.batches(mine, Keep(), run.seed, run.epoch)
+    for pixels, labels in tqdm(parts, total=len(mine), **_bar(run, "evaluating")):
         check()
         with run.autocast():
             logits = model(normalize(pixels))
-        losses.append(F.cross_entropy(logits.float(), labels, reduction="none"))
-        hit.append(hits(logits, labels))
-    return torch.cat(losses), torch.cat(hit, 1)
+        losses = F.cross_entropy(logits.float(), labels, reduction="none")
+        of_image.append(torch.cat([losses[None], hits(logits, labels)]))
+    losses, *hit = run.ranks.gather(torch.cat(of_image, 1), torch.cat(mine), len(images))
+    return losses, torch.stack(hit).bool()
 
 
 def summary(losses: Tensor, hit: Tensor) -> dict[str, float]:
@@ -154,7 +168,8 @@ def _diverged(
 ) -> Diverged:
     """The error that tells what was not finite first since `start`, and at which step."""
     run.restore(start)
-    bar = tqdm(updates(), total=steps, initial=run.step, **_bar("not finite: looking for where"))
+    looking = _bar(run, "not finite: looking for where")
+    bar = tqdm(updates(), total=steps, initial=run.step, **looking)
     what = first_fault(run, bar) or "a loss or a weight (not so when the steps were repeated)"
     lr = run.recipe.lr_at(run.epoch * steps + run.step - 1, steps)
     return Diverged(
@@ -163,5 +178,6 @@ def _diverged(
     )
 
 
-def _bar(what: str) -> dict[str, object]:
-    return {"desc": what, "leave": False, "disable": None, "unit": "batch", "dynamic_ncols": True}
+def _bar(run: Run, what: str) -> dict[str, object]:
+    off = run.ranks.rank > 0 or None  # None: where there is no terminal
+    return {"desc": what, "leave": False, "disable": off, "unit": "batch", "dynamic_ncols": True}

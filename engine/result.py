@@ -38,6 +38,7 @@ def finish(run: Run, folder: RunDir, rows: list[dict[str, Any]]) -> dict[str, An
         "images_per_second": run.images_per_second,
         "peak_memory_mb": peak_memory_mb(run.device),
         "device": device_name(run.device),
+        "ranks": run.ranks.world,
         "torch": torch.__version__,
         "revision": revision(),
         "config": folder.fingerprint,

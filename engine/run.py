@@ -2,6 +2,7 @@
 
 import io
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from engine import checkpoint
 from engine.allocator import keep_freed_memory
 from engine.cost import params
 from engine.errors import Diverged, Refused, refusing
+from engine.ranks import ALONE, Ranks
 from engine.recipe import Recipe, penalized
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -21,7 +23,13 @@ class Run:
     """`model` in training by `recipe`: `step` updates into epoch `epoch`, both counted from 0."""
 
     def __init__(
-        self, model: nn.Module, recipe: Recipe, seed: int, device: str, precision: str
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        seed: int,
+        device: str,
+        precision: str,
+        ranks: Ranks = ALONE,
     ) -> None:
         if precision not in PRECISIONS:
             raise Refused(f"precision={precision}: choose from {', '.join(PRECISIONS)}")
@@ -35,6 +43,7 @@ class Run:
         self.seed = seed
         self.device = torch.device(device)
         self.precision = precision
+        self.ranks = ranks
         self.epoch = 0
         self.step = 0
         self.seconds = 0.0  # of the epochs, and parts of epochs, that were trained to the end,
@@ -43,7 +52,8 @@ class Run:
         self.correct = torch.zeros(2, dtype=torch.int64, device=device)  # top-1, top-5, this epoch
 
     def __str__(self) -> str:
-        return f"{params(self.model):,} parameters, {self.precision} on {self.device}"
+        where = f"{self.ranks.world} x {self.device.type}" if self.ranks.world > 1 else self.device
+        return f"{params(self.model):,} parameters, {self.precision} on {where}"
 
     def autocast(self) -> torch.autocast:
         """Where the forward pass happens: bf16 in the operations that torch deems safe for it."""
@@ -68,17 +78,27 @@ class Run:
         finite = torch.stack([tensor.isfinite().all() for tensor in named.values()]).tolist()
         return next((name for name, good in zip(named, finite, strict=True) if not good), None)
 
+    def unite(self) -> None:
+        """Have all ranks go on with rank 0's running statistics, in all else they are equal."""
+        self.ranks.align([*self.model.buffers(), *self.measured.buffers()])
+
     def save(self, folder: Path) -> None:
         """Make this the newest checkpoint in `folder`; Diverged if a number in it is none."""
+        self.unite()
         if name := self.nonfinite():
             raise Diverged(
                 f"{name} is not finite {self.step} steps into epoch {self.epoch + 1}; "
                 "not saved, the checkpoint before it is kept"
             )
-        checkpoint.save(folder, self.state_dict())
+        self.ranks.shared(checkpoint.save, folder, self.state_dict())
 
     def resume(self, folder: Path) -> bool:
         """Go on from the newest checkpoint in `folder`; False where there is none."""
+        found = self.ranks.shared(partial(self._load, folder))
+        self.ranks.follow(self.snapshot, self.restore)
+        return found
+
+    def _load(self, folder: Path) -> bool:
         state = checkpoint.load(folder, like=self.state_dict())
         if state is not None:
             self.load_state_dict(state)
@@ -131,11 +151,12 @@ def prepare_device(name: str) -> str:
     torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs 8 %
     torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
     try:
-        torch.empty(0, device=name)
+        found = torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise Refused(f"device={name} cannot be used: {str(error).splitlines()[0]}") from error
-    if torch.device(name).type == "cpu":
+    if found.type == "cpu":
         keep_freed_memory()
-    if torch.device(name).type == "cuda":
+    if found.type == "cuda":
+        torch.cuda.set_device(found)
         torch.cuda.reset_peak_memory_stats(name)  # the runs of one sweep share a process
     return name

@@ -27,6 +27,7 @@ from engine.lock import locked
 
 # Where a run happens is no part of what it is.
 MACHINE = ("device", "out", "data.root", "data.workers", "data.timeout")
+LATER = {"syncbn": False}  # options with the value that runs had before there was a choice
 
 
 class RunDir:
@@ -95,7 +96,11 @@ class RunDir:
 
 
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in flat(config) if key not in MACHINE}
+    return {
+        key: value
+        for key, value in flat(config)
+        if key not in MACHINE and (key, value) not in LATER.items()
+    }
 
 
 def flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -3,8 +3,10 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from engine.errors import refusing
 from engine.images import Images, Normalize
 from engine.keyed import permutation
+from engine.ranks import Ranks
 from engine.stream import Stream
 
 
@@ -55,6 +57,13 @@ class Source(ABC):
         order = permutation(0, 0, len(images))
         part = order[: self.val] if split == "val" else order[self.val :]
         return images.take(part.sort().values)
+
+    def everything(self, device: str, batch_size: int, ranks: Ranks) -> dict[str, Images | Stream]:
+        """All splits, on `device`; Refused if they are not there, or too few for these ranks."""
+        with refusing("data"):
+            images = {split: self.load(split).to(device) for split in self.splits}
+        ranks.require_enough(batch_size, *map(len, images.values()))
+        return images
 
     def watched(self, last: bool) -> tuple[str, ...]:
         """The splits to measure after an epoch, `last` or not."""

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from engine.errors import Refused
+from engine.ranks import world_size
 from engine.signals import exit_on_signals
 from scripts.answers import first_line, translated
 from scripts.targets import UnknownTarget, options
@@ -40,6 +41,8 @@ def door(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Compose `config_name` from the command line and call `task` with it, once for each run."""
     exit_on_signals()
     _require_hydra_that_runs()
+    if world_size() > 1 and (config_name != "train" or {"-m", "--multirun"} & set(sys.argv)):
+        sys.exit(say("torchrun is for one run of train.py; for several, see docs/scale.md"))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here instead of being printed
     # Threads that spin at barriers make a CPU that does anything else besides many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -205,7 +208,8 @@ def _in_task(error: BaseException) -> bool:
 
 def say(message: str) -> int:
     """The one line that a user who is refused gets to read; its exit code."""
-    print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
+    if os.environ.get("RANK", "0") == "0":  # all ranks of a run have the same command line
+        print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
     return 2
 
 

@@ -7,13 +7,15 @@ from omegaconf import DictConfig
 from torch import nn
 
 from engine.errors import Refused
+from engine.ranks import ALONE, Ranks
 from scripts.door import build
 
 
-def network(cfg: DictConfig) -> nn.Module:
+def network(cfg: DictConfig, ranks: Ranks = ALONE) -> nn.Module:
     """What `cfg.model` describes, its weights drawn by `cfg.seed`.
 
-    Refused where it cannot take the images of `cfg.data`.
+    Its batch norms span the `ranks` if `cfg.syncbn`. Refused where it cannot take the images of
+    `cfg.data`.
     """
     for key in ("num_classes", "image_size"):
         here, there = cfg.model.get(key), cfg.data[key]
@@ -29,4 +31,4 @@ def network(cfg: DictConfig) -> nn.Module:
     except (RuntimeError, TypeError, ValueError, LookupError) as error:
         first = str(error).splitlines()[0]
         raise Refused(f"model: it cannot take images of {side}x{side} pixels: {first}") from error
-    return model
+    return ranks.synced(model) if cfg.syncbn else model

@@ -64,15 +64,15 @@ def spoil(what):
     """Make a number of a resnet20 infinite, or its gradient, each time the update is made."""
     step = engine.loop.train_step
 
-    def spoiled(run, pixels, targets, steps):
+    def spoiled(run, pixels, targets, *counts):
         if (run.epoch, run.step) != (1, 2):
-            return step(run, pixels, targets, steps)
+            return step(run, pixels, targets, *counts)
         conv, norm = run.model.layer2[1].conv1, run.model.layer2[1].bn1
         loss, parts = Recipe.loss, {"output": spoil_output, "gradient": spoil_gradient}
         hook = conv.register_forward_hook(parts.get(what, lambda *_: None), prepend=True)
         if what == "loss":
             Recipe.loss = lambda *args: loss(*args) * math.inf
-        step(run, pixels * math.inf if what == "input" else pixels, targets, steps)
+        step(run, pixels * math.inf if what == "input" else pixels, targets, *counts)
         Recipe.loss = loss
         hook.remove()
         for tensor in {"buffer": [norm.running_var], "weight": [conv.weight]}.get(what, ()):
