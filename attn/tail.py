@@ -81,6 +81,10 @@ class FusedTail:
     compiled: bool = True
 
     def __post_init__(self) -> None:
+        if self.elements < 0:
+            raise ValueError(f"elements must be 0 or more, got {self.elements}")
+        if unknown := set(self.devices) - {"cpu", "cuda"}:
+            raise ValueError(f"devices has {', '.join(sorted(unknown))}: choose from cpu, cuda")
         self._works = None if self.compiled else True  # None: not tried yet
 
     def __call__(

@@ -53,15 +53,15 @@ def load(name):
 
 
 @functools.cache
-def plain():
-    return compose("train")
+def plain(*choice):
+    return compose("train", list(choice))
 
 
 @functools.cache
 def parameters(*overrides):
     """Of the network of one run, whose configuration is spelt right."""
     cfg = compose("train", list(overrides))
-    check_names(cfg, plain())
+    check_names(cfg, plain(*(word for word in overrides if word.startswith("attn="))))
     check_values(OmegaConf.to_container(cfg, resolve=True))
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in build(cfg.model).parameters())

@@ -102,8 +102,8 @@ def wrong_types() -> Iterator[Mutation]:
 
 
 POSITIVE = (
-    "epochs", "batch_size", "lr", "gamma", "reduction", "kernel_size", "dilation", "num_classes",
-    "image_size", "width_mult",
+    "accumulate", "epochs", "batch_size", "lr", "gamma", "reduction", "kernel_size", "dilation",
+    "num_classes", "image_size", "width_mult",
 )  # fmt: skip
 
 
