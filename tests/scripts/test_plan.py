@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -5,9 +6,10 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from engine.errors import Refused
+from report.collect import LABELS, NEEDED
 from scripts.door import UnknownName, count_classes
 from scripts.plan import of_runs, overrides, sections
-from scripts.sweep import duration, lacking, listing, seconds, sweeps
+from scripts.sweep import duration, lacking, listing, record, seconds, sweeps
 
 CONF = Path(__file__).parents[2] / "conf"
 TABLE = {
@@ -91,6 +93,18 @@ def test_the_time_to_come_is_that_of_the_most_similar_finished_runs():
     text = listing([section], lacking([section]), [nam])
     assert "missing: 3 of 3 runs, about 3 min" in text
     assert "nam: seeds 0 (at epoch 1 of 4)" in text
+
+
+def test_a_result_of_another_configuration_is_none_of_the_table_s():
+    (section,) = sections(TABLE, {"model": "resnet20"}, [0])
+    run = section.rows["none"][0]
+    run.folder.path.mkdir(parents=True)
+    for fingerprint, reason in ((run.folder.fingerprint, ""), ("x", "another configuration")):
+        result = dict.fromkeys(NEEDED, 1) | dict.fromkeys(LABELS[:-1], "") | {"config": fingerprint}
+        (run.folder.path / "result.json").write_text(json.dumps(result))
+        found, why = record(run)
+        assert (found is None, run in lacking([section])) == (bool(reason), bool(reason))
+        assert reason in why
 
 
 @pytest.mark.parametrize(
