@@ -25,6 +25,7 @@ from tqdm import tqdm
 from attn.passes import COMPILED, EAGER, Passes
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
+KINDS = 64  # of calls that a pass is compiled for, by types, gates and sizes: many networks
 
 
 class Moments:
@@ -177,6 +178,8 @@ def _is_watched(module: nn.Module) -> bool:
 def compiles(y: Tensor) -> bool:
     """Whether the passes can be compiled for such a map; says so before, and why if not."""
     _say("compiling the ends of the blocks: some ten seconds the first time on a machine")
+    limits = torch._dynamo.config
+    limits.recompile_limit = max(limits.recompile_limit, KINDS)
     try:
         COMPILED.moments(y.detach())
     except RuntimeError as error:

@@ -2,6 +2,7 @@
 
 import copy
 from functools import partial
+from itertools import product
 
 import pytest
 import torch
@@ -293,6 +294,15 @@ def test_without_a_compiler_the_modules_run_and_that_is_said_once(block, monkeyp
     said = capsys.readouterr().err
     assert said.count("no compiler works here") == 1
     assert "InvalidCxxCompiler" in said
+
+
+def test_networks_of_every_kind_fit_into_one_process(block, capsys):
+    """By itself Dynamo gives a function up after eight kinds of calls, with an error."""
+    tail = FusedTail(elements=0)
+    sizes = ((4, 3, 5), (1, 3, 5), (4, 1, 5), (4, 5, 5), (4, 4, 4), (16, 3, 3))
+    for gate, act, (n, h, w) in product((NAM, SE), (nn.ReLU, nn.Identity), sizes):
+        out, _ = trained(tail, block(gate, act=act, dtype=torch.float, shape=(n, 16, h, w)))
+        assert is_fused(out)
 
 
 def test_the_passes_have_one_meaning():
