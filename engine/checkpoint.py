@@ -30,7 +30,8 @@ def save(folder: Path, state: dict[str, Any]) -> None:
     keep = previous if _is_whole(last) else None  # a damaged one takes no good one's place
     try:
         with replacing(last, verify, keep) as file:
-            torch.save({"format": FORMAT, **state}, file)
+            header = {"format": FORMAT, "threads": torch.get_num_threads()}
+            torch.save(header | state, file)
     except Damaged as error:
         raise Stopped(
             f"{last}: what was written is not what can be read back ({error}); "
@@ -41,6 +42,7 @@ def save(folder: Path, state: dict[str, Any]) -> None:
 def load(folder: Path, like: dict[str, Any]) -> dict[str, Any] | None:
     """The newest checkpoint that is whole, on the CPU; None where there is none.
 
+    Says so if a run on the CPU had another number of threads, which sums in another order.
     Refused if none of those that are there can be used, for to begin again would be to lose the
     run; if it was written by a newer program; or if it is of another network than `like` is.
     """
@@ -54,10 +56,12 @@ def load(folder: Path, like: dict[str, Any]) -> dict[str, Any] | None:
         except Damaged as error:
             complaints.append(f"{name} cannot be used: {error}")
             continue
+        threads = state.pop("threads", None)  # older ones do not tell
         if different := list(_differences(state, like)):
             raise Refused(f"{path} is of another network: {_some(different)}")
         if complaints:
             print(f"{folder}: {complaints[0]}; going on from {name}", file=sys.stderr)
+        _tell_threads(folder, threads, like)
         return state
     if complaints:
         raise Refused(
@@ -99,6 +103,17 @@ def require_room(folder: Path, model: nn.Module) -> None:
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
     missing = 3 - sum((folder / name).exists() for name in NAMES)  # two, and one that is written
     require_space(folder, missing * 2 * weights + weights)  # 2: momentum is as large
+
+
+def _tell_threads(folder: Path, before: object, like: dict[str, Any]) -> None:
+    now = torch.get_num_threads()
+    on_cpu = all(tensor.device.type == "cpu" for tensor in like["model"].values())
+    if on_cpu and isinstance(before, int) and before != now:
+        print(
+            f"{folder}: had {before} thread(s) so far and {now} now, so its last bits will not be "
+            f"those of an unbroken run; with OMP_NUM_THREADS={before} they are",
+            file=sys.stderr,
+        )
 
 
 def _is_whole(path: Path) -> bool:
