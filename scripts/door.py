@@ -30,6 +30,8 @@ GROUPS = tuple(sorted(f.name for f in CONF.iterdir() if f.is_dir() and f.name !=
 SPECIAL = ("_target_", "_partial_")
 NO_CHOICE = re.compile(r"null|true|false|[-+\d\[][^']*")  # for these Hydra does not name the group
 SWEEP = ("-m", "--multirun")  # put first: argparse takes no words on both sides of a flag
+HYDRA = "cfg config- experimental help hydra- info multirun package resolve run shell-c version"
+FLAGS = tuple(f"--{flag}" for flag in HYDRA.split())
 VALUES_WRONG = (ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError)
 
 
@@ -41,8 +43,8 @@ def door(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Compose `config_name` from the command line and call `task` with it, once for each run."""
     exit_on_signals()
     _require_hydra_that_runs()
-    if world_size() > 1 and (config_name != "train" or {"-m", "--multirun"} & set(sys.argv)):
-        sys.exit(say("torchrun is for one run of train.py; for several, see docs/scale.md"))
+    if wrong := _wrong_flags(sys.argv[1:], config_name):
+        sys.exit(say(wrong))
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here instead of being printed
     # Threads that spin at barriers make a CPU that does anything else besides many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -81,6 +83,15 @@ def forced(argument: str) -> str:
     if name in GROUPS:
         return f"{name}='{value}'" if NO_CHOICE.fullmatch(value) else f"{name}={value}"
     return f"++{name}={value}"
+
+
+def _wrong_flags(arguments: Sequence[str], config_name: str) -> str | None:
+    if world_size() > 1 and (config_name != "train" or set(SWEEP) & set(arguments)):
+        return "torchrun is for one run of train.py; for several, see docs/scale.md"
+    for argument in arguments:
+        if argument.startswith("--") and not argument.startswith(FLAGS):
+            return f"{argument}: write KEY=VALUE without dashes, as in seed=1; see --help"
+    return None
 
 
 def _quoted(value: str) -> str:

@@ -56,6 +56,7 @@ NAMES = {
     "attn": "attn: write attn=VALUE",
     "seed=abc": "seed=abc: expected a whole number, 0 or more",
     "seed=-1": "seed=-1: expected a whole number, 0 or more",
+    "--epochs=5": "--epochs=5: write KEY=VALUE without dashes",
     "data=folder": "data.path is missing: give it with data.path=...",
 }
 
