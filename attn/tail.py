@@ -182,7 +182,7 @@ def compiles(y: Tensor) -> bool:
     limits.recompile_limit = max(limits.recompile_limit, KINDS)
     try:
         COMPILED.moments(y.detach())
-    except RuntimeError as error:
+    except (RuntimeError, OSError) as error:  # OSError: no place for what is compiled
         reason = str(error).strip().partition("\n")[0]
         _say(f"no compiler works here, so they run module by module: {reason}")
         return False

@@ -283,9 +283,10 @@ def test_the_graph_can_be_kept_but_not_differentiated_twice(block):
         twice.sum().backward()
 
 
-def test_without_a_compiler_the_modules_run_and_that_is_said_once(block, monkeypatch, capsys):
+@pytest.mark.parametrize("kind", [RuntimeError, PermissionError])
+def test_without_a_compiler_the_modules_run_and_that_is_said_once(block, kind, monkeypatch, capsys):
     def broken(y):
-        raise RuntimeError("InvalidCxxCompiler: no working C++ compiler\n...")
+        raise kind("InvalidCxxCompiler: no working C++ compiler\n...")
 
     monkeypatch.setattr(attn.tail, "COMPILED", Passes(moments=broken))
     tail = FusedTail(elements=0)
