@@ -12,18 +12,29 @@ from engine.alone import modules_alone, shapes
 from engine.augment import CropFlip
 from engine.benchmark import Contestant
 from engine.cost import cost
-from engine.crop import Crop
-from engine.errors import Refused
+from engine.crop import Crop, ResizedCrop
+from engine.errors import Refused, refusing
+from engine.imagenet import ImageNet
 from engine.images import Images
 from engine.roofline import convolutions, convolutions_alone, matrix_product
 from engine.run import PRECISIONS, Run, prepare_device
+from engine.source import Source
 from scripts.combinations import MODES, compose, name, plain, within
 from scripts.door import build
 from scripts.plan import Overrides
 from scripts.restated import FORMS, restate
-from scripts.usual import bare_loop, our_loader, our_loop, random_images, usual_loader
+from scripts.usual import (
+    bare_loop,
+    our_loader,
+    our_loop,
+    our_reader,
+    random_images,
+    usual_loader,
+    usual_reader,
+)
 
 IMAGES = 10_000  # in memory, so that they are no more in a cache than those of a data set
+IMAGES_READ = 125  # from files in one go, at most
 BATCHES = 8  # in one go of a loader, or of a loop
 
 Beside = dict[str, Any]  # the fields of a row of report.speed: whom it is compared with
@@ -102,11 +113,12 @@ class Contest:
         return which
 
     def _loader(self, chosen: Overrides, cfg: DictConfig, run: Run) -> str | None:
-        """None where images are read while training: noise in memory does not stand for that."""
-        augment, normalize = run.recipe.augmentation, build(cfg.data).normalize
+        """What gives the network its batches; where they are streamed, one worker of those."""
+        source, augment = build(cfg.data), run.recipe.augmentation
+        options, normalize = name(within(chosen, "data", "recipe")), source.normalize
         if isinstance(augment, Crop):
-            return None
-        which = " ".join(["batches from memory", name(within(chosen, "data", "recipe"))]).strip()
+            return self._streamed(f"a worker reading {options}", source, augment)
+        which = f"batches from memory {options}".strip()
         if which not in self.contestants:
             images, size = _images(cfg, run, IMAGES), (self.batch_size, BATCHES)
             self.contestants[which] = our_loader(images, augment, normalize, *size)
@@ -114,6 +126,18 @@ class Contest:
                 self.loaders[which] = f"{which}, by PIL"
                 usual = usual_loader(images, augment, normalize, *size)
                 self.contestants[self.loaders[which]] = usual
+        return which
+
+    def _streamed(self, which: str, source: Source, crop: Crop) -> str | None:
+        """None where there are no images: noise in memory does not stand for files."""
+        if not isinstance(source, ImageNet) or not isinstance(crop, ResizedCrop):
+            return None
+        if which not in self.contestants:
+            with refusing("data"):
+                stream = source.load("train")
+            self.loaders[which] = f"{which}, by torchvision"
+            self.contestants[which] = our_reader(stream, crop, IMAGES_READ)
+            self.contestants[self.loaders[which]] = usual_reader(stream, crop, IMAGES_READ)
         return which
 
 

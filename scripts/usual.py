@@ -1,11 +1,13 @@
 """What training scripts usually do, to be measured beside ours, and ours in the same shape.
 
-A loop over the batches in bare torch; and CIFAR's transforms on PIL images, as the worker of a
-DataLoader applies them.
+A loop over the batches in bare torch; and torchvision's transforms on PIL images, of CIFAR and of
+photographs in files, as the worker of a DataLoader applies them.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 
 import torch
 from PIL import Image
@@ -13,13 +15,16 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision import transforms
+from torchvision.datasets.folder import default_loader
 
 from engine.augment import Augment, CropFlip, Keep
 from engine.benchmark import Contestant
+from engine.crop import Crop, ResizedCrop
 from engine.images import STATISTICS, Images, Normalize
 from engine.keyed import permutation
 from engine.loop import EVALUATION_BATCH, evaluate, train_epoch
 from engine.run import Run
+from engine.stream import Reading, Stream
 
 
 def random_images(count: int, size: int, classes: int, device: torch.device | str) -> Images:
@@ -89,6 +94,44 @@ def usual_transforms(
     start += [transforms.RandomHorizontalFlip()] * augment.flip
     end = [transforms.ToTensor(), transforms.Normalize(*STATISTICS[normalize.statistics])]
     return transforms.Compose(start + end), transforms.Compose(end)
+
+
+def our_reader(stream: Stream, crop: ResizedCrop, count: int) -> Contestant:
+    """The first `count` images of `stream`, decoded and cropped as one worker does it."""
+    alone = replace(stream, reading=replace(stream.reading, workers=0))
+    parts = torch.arange(min(len(stream), count)).split(32)
+
+    def read(how: Augment | Crop) -> None:
+        with _one_thread():
+            for _ in alone.batches(parts, how, 0, 0):
+                pass
+
+    read_all = partial(read, crop), partial(read, Keep())
+    return Contestant(*read_all, sum(map(len, parts)), torch.device("cpu"))
+
+
+def usual_reader(stream: Stream, crop: ResizedCrop, count: int) -> Contestant:
+    """The same images by torchvision, one by one, as bytes, which is what leaves a worker."""
+    paths = [stream.files.path(i) for i in range(min(len(stream), count))]
+
+    def read(transform: transforms.Compose) -> None:
+        with _one_thread():
+            for path in paths:
+                transform(default_loader(path))
+
+    read_all = (partial(read, how) for how in reading_transforms(stream.reading, crop))
+    return Contestant(*read_all, len(paths), torch.device("cpu"))
+
+
+def reading_transforms(
+    reading: Reading, crop: ResizedCrop
+) -> tuple[transforms.Compose, transforms.Compose]:
+    """In training and in inference, as torchvision's reference scripts have them."""
+    train = [transforms.RandomResizedCrop(reading.image_size, crop.scale, crop.ratio)]
+    train += [transforms.RandomHorizontalFlip()] * crop.flip
+    infer = [transforms.Resize(reading.resize), transforms.CenterCrop(reading.image_size)]
+    end = [transforms.PILToTensor()]
+    return transforms.Compose(train + end), transforms.Compose(infer + end)
 
 
 def our_loop(run: Run, images: Images, normalize: Normalize) -> Contestant:

@@ -115,6 +115,16 @@ def test_where_images_are_read_while_training_no_loader_stands_in():
 
 
 @pytest.mark.usefixtures("_hydra")
+def test_reading_photographs_is_measured_beside_torchvision(photos):
+    said = {"data": "imagenet", "data.root": str(photos), "data.classes": "3"}
+    said |= {"data.num_classes": "3"}
+    speed = here("networks", attn="none", recipe="imagenet_90ep", **said)
+    (row,) = speed.rows
+    assert speed.loaders[row.loader] == f"{row.loader}, by torchvision"
+    assert {row.loader, *speed.loaders.values()} < set(speed.train)
+
+
+@pytest.mark.usefixtures("_hydra")
 @pytest.mark.parametrize(
     ("what", "said", "message"),
     [

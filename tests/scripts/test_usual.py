@@ -3,19 +3,26 @@ from functools import partial
 import pytest
 import torch
 from torch import nn
+from torchvision.datasets.folder import default_loader
 
 from engine.augment import CropFlip, Keep
+from engine.crop import ResizedCrop
 from engine.images import Normalize
+from engine.listing import find
 from engine.recipe import Recipe
 from engine.run import Run
 from engine.schedule import Cosine
+from engine.stream import Reading, Stream
 from scripts.usual import (
     Pictures,
     bare_loop,
     our_loader,
     our_loop,
+    our_reader,
     random_images,
+    reading_transforms,
     usual_loader,
+    usual_reader,
     usual_transforms,
 )
 
@@ -91,3 +98,19 @@ def test_one_thread_while_it_loads_and_the_old_number_after(images):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
+
+
+def test_readers_give_the_same_pixels_where_nothing_is_random(photos):
+    files = find(photos / "train")
+    stream = Stream(files, Reading(16, 20, 1, 60), files.labels)
+    whole = ResizedCrop(scale=(1, 1), ratio=(0.1, 10), flip=False)
+    ((ours, _),) = stream.batches([torch.arange(30)], Keep(), 0, 0)
+    train, infer = reading_transforms(stream.reading, whole)
+    usual = [infer(default_loader(files.path(i))).permute(1, 2, 0) for i in range(30)]
+    assert torch.stack(usual).equal(ours)
+    assert [type(t).__name__ for t in train.transforms] == ["RandomResizedCrop", "PILToTensor"]
+    for reader in (our_reader, usual_reader):
+        contestant = reader(stream, ResizedCrop(), 7)
+        contestant.train()
+        contestant.infer()
+        assert contestant.batch_size == 7
