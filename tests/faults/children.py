@@ -19,7 +19,8 @@ SMALL = (
 CLOCK = ("train_seconds", "images_per_second")
 IMPORTED = (
     "train", "engine.loop", "engine.log", "engine.result", "engine.digits", "models.resnet",
-    "scripts.values", "sklearn.datasets", "torch._inductor.config", "tests.faults.children",
+    "scripts.values", "sklearn.datasets", "torch._inductor.config", "tests.faults.harm",
+    "tests.faults.children",
 )  # fmt: skip
 
 os.environ["PYTHONPATH"] = str(ROOT)  # where the process that they are forked from looks
@@ -36,6 +37,7 @@ def start(cwd, *arguments, before=None):
 
 def train(cwd, *arguments, before=None):
     """The same to its end: its exit code, or minus the signal that killed it."""
+    cwd.mkdir(exist_ok=True)
     process = start(cwd, *arguments, before=before)
     process.join()
     return process.exitcode

@@ -6,15 +6,11 @@ reads the notes from the file that `ATTNBENCH_FAULTS_NOTES` names.
 
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from tests.faults.children import SMALL, run_of, train
 
-ROOT = Path(__file__).parents[2]
 FULL = os.environ.get("ATTNBENCH_FAULTS") == "full"
 
 
@@ -45,22 +41,3 @@ def unbroken(tmp_path_factory):
     cwd = tmp_path_factory.mktemp("unbroken")
     assert train(cwd, *SMALL) == 0
     return run_of(cwd)
-
-
-@pytest.fixture
-def forked(tmp_path):
-    """`forked(job, job, ...)`: the exit codes of jobs of forked.py, done one after another."""
-
-    def run(*jobs):
-        listed = tmp_path / "jobs.json"
-        listed.write_text(json.dumps(jobs, default=str))
-        ended = subprocess.run(
-            [sys.executable, str(ROOT / "tests/faults/forked.py"), str(listed)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
-        assert ended.returncode == 0, ended.stderr
-        return json.loads(ended.stdout)
-
-    return run

@@ -3,9 +3,13 @@
 import json
 import random
 import signal
+from functools import partial
 
 import pytest
 import torch
+
+from tests.faults.children import train
+from tests.faults.harm import forget, kill
 
 SMALL = ["data=digits", "data.image_size=8", "model=resnet20", "recipe=digits", "device=cpu"]
 SHORT = ["data.val=1200", "recipe.epochs=3"]  # 237 images are left: four updates an epoch
@@ -29,7 +33,7 @@ CASES = {
     "streamed, no workers": [*STREAM, "data.workers=0", *FEATURES],
     "streamed, 2 workers": [*STREAM, "data.workers=2", *FEATURES],
 }
-TICKS = 3 * (2 * 4 + 2)  # of forked.py, in such a run
+TICKS = 3 * (2 * 4 + 2)  # of harm.py, in such a run
 
 
 def left(cwd):
@@ -55,29 +59,21 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_f1_a_run_killed_at_any_step_ends_with_the_same_bits(
-    case, rounds, tally, tmp_path, forked, photos
-):
-    tick = random.Random(case)
-    root = [f"data.root={photos}"] if "streamed" in case else []
-    unbroken, run = tmp_path / "unbroken", {"arguments": [*CASES[case], *root]}
-    folders = [tmp_path / f"{k}" for k in range(rounds(len(CASES), 100) // len(CASES))]
-    jobs, expected = [run | {"cwd": unbroken}], [0]
-    for cwd in folders:
-        jobs += [run | {"cwd": cwd, "kill": tick.randint(1, TICKS)}, run | {"cwd": cwd}]
-        expected += [-signal.SIGKILL, 0]
-    assert forked(*jobs) == expected
-    outcomes = [same(left(cwd), left(unbroken)) for cwd in folders]
+def test_f1_a_run_killed_at_any_step_ends_with_the_same_bits(case, rounds, tally, tmp_path, photos):
+    random_tick, unbroken = random.Random(case), tmp_path / "unbroken"
+    run = [*CASES[case], *[f"data.root={photos}"] * ("streamed" in case)]
+    assert train(unbroken, *run) == 0
+    outcomes = []
+    for k in range(rounds(len(CASES), 100) // len(CASES)):
+        cwd, tick = tmp_path / f"{k}", random_tick.randint(1, TICKS)
+        codes = train(cwd, *run, before=partial(kill, tick)), train(cwd, *run)
+        outcomes.append(codes == (-signal.SIGKILL, 0) and same(left(cwd), left(unbroken)))
     tally("F1", f"SIGKILL at a random step ({case}), repeated: equal to the bit", outcomes)
 
 
-def test_f1_control_a_resume_that_forgets_the_average_is_told_apart(tmp_path, forked):
+def test_f1_control_a_resume_that_forgets_the_average_is_told_apart(tmp_path):
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
-    run = {"arguments": CASES["sgd"]}
-    ended = forked(
-        run | {"cwd": unbroken},
-        run | {"cwd": killed, "kill": TICKS // 2},
-        run | {"cwd": killed, "forget": "average"},
-    )
-    assert ended == [0, -signal.SIGKILL, 0]
+    assert train(unbroken, *CASES["sgd"]) == 0
+    assert train(killed, *CASES["sgd"], before=partial(kill, TICKS // 2)) == -signal.SIGKILL
+    assert train(killed, *CASES["sgd"], before=partial(forget, "average")) == 0
     assert not same(left(killed), left(unbroken))

@@ -1,13 +1,18 @@
 """F9: whatever is not finite any more, the run stops, says where, and can go on from before."""
 
+from functools import partial
+
 import torch
+
+from tests.faults.children import said, train
+from tests.faults.harm import spoil
 
 RUN = [
     "data=digits", "data.image_size=8", "data.val=1200", "model=resnet20", "recipe=digits",
     "recipe.epochs=2", "recipe.ema=0.9", "device=cpu",
 ]  # fmt: skip
 WHERE = " is not finite at step 3 of epoch 2 (lr "
-FAULTS = {  # what forked.py spoils: what is told
+FAULTS = {  # what is spoiled: what is told
     "input": "the input of the network",
     "output": "the output of layer2.1.conv1 (Conv2d)",
     "loss": "the loss",
@@ -18,8 +23,8 @@ FAULTS = {  # what forked.py spoils: what is told
 
 
 def is_told(what, cwd):
-    said = [line for line in (cwd / "output.txt").read_text().splitlines() if "train.py: " in line]
-    return len(said) == 1 and said[0].startswith(f"train.py: {FAULTS[what]}{WHERE}")
+    lines = [line for line in said(cwd).splitlines() if "train.py: " in line]
+    return len(lines) == 1 and lines[0].startswith(f"train.py: {FAULTS[what]}{WHERE}")
 
 
 def is_kept(cwd):
@@ -34,23 +39,19 @@ def weights(cwd):
     return file.read_bytes()
 
 
-def test_f9_what_is_not_finite_stops_the_run_and_is_named(tally, tmp_path, forked):
-    folders = {what: tmp_path / what for what in FAULTS}
-    run = {"arguments": RUN}
-    codes = forked(*(run | {"cwd": cwd, "spoil": what} for what, cwd in folders.items()))
-    told = [
-        code == 1 and is_told(what, cwd) and is_kept(cwd)
-        for code, (what, cwd) in zip(codes, folders.items(), strict=True)
-    ]
+def test_f9_what_is_not_finite_stops_the_run_and_is_named(tally, tmp_path):
+    told = []
+    for what in FAULTS:
+        code = train(tmp_path / what, *RUN, before=partial(spoil, what))
+        told.append(code == 1 and is_told(what, tmp_path / what) and is_kept(tmp_path / what))
     tally("F9", "not finite: told in one line, exit code 1, the last checkpoint kept", told)
 
 
-def test_f9_without_the_fault_the_run_goes_on_from_there(rounds, tally, tmp_path, forked):
-    unbroken, run = tmp_path / "unbroken", {"arguments": RUN}
-    folders = {what: tmp_path / what for what in list(FAULTS)[: rounds(1, 6)]}
-    jobs = [run | {"cwd": unbroken}]
-    for what, cwd in folders.items():
-        jobs += [run | {"cwd": cwd, "spoil": what}, run | {"cwd": cwd}]
-    assert forked(*jobs) == [0] + [1, 0] * len(folders)
-    equal = [weights(cwd) == weights(unbroken) for cwd in folders.values()]
+def test_f9_without_the_fault_the_run_goes_on_from_there(rounds, tally, tmp_path):
+    assert train(tmp_path / "unbroken", *RUN) == 0
+    equal = []
+    for what in list(FAULTS)[: rounds(1, 6)]:
+        cwd = tmp_path / what
+        codes = train(cwd, *RUN, before=partial(spoil, what)), train(cwd, *RUN)
+        equal.append(codes == (1, 0) and weights(cwd) == weights(tmp_path / "unbroken"))
     tally("F9", "after it, without the fault: equal to the bit", equal)

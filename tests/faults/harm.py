@@ -1,35 +1,23 @@
-"""train.py again and again from one process that has torch loaded, each time in a fork.
+"""What happens to a run of train.py in a process of `tests.faults.children`, by its `before`.
 
-    python forked.py JOBS.json
-
-A job has `arguments` and `cwd`, and may have what is to be done to it: `kill`, the tick at which it
-gets a SIGKILL; `forget`, a part of the state that it does not restore; `spoil`, the number that is
-none in the third update of the second epoch. A tick is the moment in front of and behind each
-update of the weights, in front of each evaluation and behind each line of the log. Prints the exit
-codes as a list.
+A tick is the moment in front of and behind each update of the weights, in front of each evaluation
+and behind each line of the log.
 """
 
 import itertools
-import json
 import math
 import os
 import signal
-import sys
-import traceback
-from pathlib import Path
 
 from torch.optim.optimizer import (
     register_optimizer_step_post_hook,
     register_optimizer_step_pre_hook,
 )
 
-import engine.digits
 import engine.log
 import engine.loop
-import train
 from engine.recipe import Recipe
 from engine.run import Run
-from scripts.door import door
 
 
 def kill(at):
@@ -48,6 +36,7 @@ def kill(at):
 
 
 def forget(part):
+    """Go on from a checkpoint without this part of it."""
     restore = Run.load_state_dict
     Run.load_state_dict = lambda run, state: restore(run, state | {part: run.state_dict()[part]})
 
@@ -61,7 +50,7 @@ def spoil_gradient(module, args, output):
 
 
 def spoil(what):
-    """Make a number of a resnet20 infinite, or its gradient, each time the update is made."""
+    """Make a number of a resnet20, or its gradient, infinite in the third update of epoch 2."""
     step = engine.loop.train_step
 
     def spoiled(run, pixels, targets, *counts):
@@ -79,38 +68,3 @@ def spoil(what):
             tensor.data.fill_(math.inf)
 
     engine.loop.train_step = spoiled
-
-
-def child(job):
-    os.makedirs(job["cwd"], exist_ok=True)
-    os.chdir(job["cwd"])
-    output = os.open("output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for stream in (1, 2):
-        os.dup2(output, stream)
-    for act in (kill, forget, spoil):
-        if given := job.get(act.__name__):
-            act(given)
-    sys.argv = ["train.py", *job["arguments"]]
-    door(train.main, "train")
-
-
-def run(job):
-    """The exit code of the job: negative, the signal that ended it."""
-    process = os.fork()
-    if process == 0:
-        code = 1
-        try:
-            child(job)
-            code = 0
-        except SystemExit as end:
-            code = end.code
-        except Exception:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-
-
-if __name__ == "__main__":
-    engine.digits._read(8)
-    print(json.dumps([run(job) for job in json.loads(Path(sys.argv[1]).read_text())]))
