@@ -6,12 +6,15 @@ Runs tests/faults in full and prints one Markdown table. The exit code is 1 if o
 import argparse
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+
+from engine.result import revision
 
 ROOT = Path(__file__).parent.parent
 
@@ -36,6 +39,7 @@ def main() -> int:
         rows = [json.loads(line) for line in notes.read_text().splitlines()]
     rows = [row for row in rows if not chosen or row["fault"] in chosen]
     print(table(rows))
+    print(f"\n{revision()}, {platform.platform()}, {os.cpu_count()} cores")
     if failed:
         print(f"\nnot met: {', '.join(failed)}", file=sys.stderr)
     return int(bool(failed))
