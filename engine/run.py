@@ -154,6 +154,8 @@ def prepare_device(name: str) -> str:
         found = torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
         raise Refused(f"device={name} cannot be used: {str(error).splitlines()[0]}") from error
+    if found.type == "meta":
+        raise Refused(f"device={name} holds no numbers: choose cpu, cuda or mps")
     if found.type == "cpu":
         keep_freed_memory()
     if found.type == "cuda":

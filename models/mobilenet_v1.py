@@ -64,6 +64,8 @@ class MobileNetV1(nn.Module):
         super().__init__()
         if stem not in STEM_STRIDES:
             raise ValueError(f"stem={stem}: choose from {', '.join(STEM_STRIDES)}")
+        if width_mult < 1 / 32:
+            raise ValueError(f"width_mult must be at least 1/32, got {width_mult}")
         in_planes, stride = int(32 * width_mult), STEM_STRIDES[stem]
         slots = (slots or Slots()).without_shortcut().at(1, math.ceil(image_size / stride))
         self.stem = _conv_bn_relu(conv(3, in_planes, stride), slots.normalize(in_planes))

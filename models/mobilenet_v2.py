@@ -150,6 +150,8 @@ def add_feature(features: nn.Sequential, module: nn.Module) -> None:
 
 def scaled(width_mult: float, channels: int) -> int:
     """The reference's rounding: to a multiple of 8, and never below 90 % of the width asked for."""
+    if width_mult <= 0:
+        raise ValueError(f"width_mult must be positive, got {width_mult}")
     asked = channels * width_mult
     rounded = max(8, int(asked + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * asked else rounded

@@ -293,3 +293,5 @@ def test_an_unknown_precision_or_device_is_refused(new_run):
         Run(run.model, run.recipe, 0, "cpu", "fp8")
     with pytest.raises(Refused, match="device=nonsense cannot be used"):
         prepare_device("nonsense")
+    with pytest.raises(Refused, match="device=meta holds no numbers"):
+        prepare_device("meta")

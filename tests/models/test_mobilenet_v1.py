@@ -99,6 +99,11 @@ def test_unknown_stem_is_refused_with_the_choices():
         MobileNetV1(stem="mnist")
 
 
+def test_a_width_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="width_mult must be at least 1/32, got 0.03"):
+        MobileNetV1(width_mult=0.03)
+
+
 def test_every_parameter_learns():
     torch.manual_seed(0)
     net = SMALL(bias=False)

@@ -136,6 +136,11 @@ def test_unknown_stem_is_refused_with_the_choices():
         MobileNetV2(stem="mnist")
 
 
+def test_a_width_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="width_mult must be positive, got -1"):
+        MobileNetV2(width_mult=-1)
+
+
 def test_every_parameter_learns():
     torch.manual_seed(0)
     net = SMALL()
