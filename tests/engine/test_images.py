@@ -53,6 +53,15 @@ def test_normalize_keeps_sizes_and_statistics_apart():
         assert not of[0].equal(of[2])
 
 
+def test_what_was_normalized_at_first_without_gradients_can_be_trained_on_later():
+    pixels = torch.zeros(2, 5, 7, 3, dtype=torch.uint8)  # of a width that no other test has
+    with torch.inference_mode():
+        Normalize("cifar100")(pixels)
+    convolution = torch.nn.Conv2d(3, 1, 3)
+    convolution(Normalize("cifar100")(pixels)).sum().backward()
+    assert convolution.weight.grad.isfinite().all()
+
+
 def test_unknown_statistics_are_refused_with_the_choices():
     with pytest.raises(ValueError, match="statistics=mnist: choose from cifar10, cifar100"):
         Normalize("mnist")
