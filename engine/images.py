@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -47,7 +48,8 @@ class Images:
             )
         for batch in indices:
             draws = uniform(seed, epoch, batch, augment.draws)
-            yield augment(self.pixels[batch], draws), self.labels[batch]
+            pixels = self.pixels.index_select(0, batch)  # image by image; [batch] goes by the byte
+            yield augment(pixels, draws), self.labels[batch]
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,13 @@ class Normalize:
             raise ValueError(f"statistics={self.statistics}: choose from {', '.join(STATISTICS)}")
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        mean, std = (
-            255 * torch.tensor(s, device=pixels.device) for s in STATISTICS[self.statistics]
-        )
-        return ((pixels - mean) / std).permute(0, 3, 1, 2)
+        mean, std = _of_row(self.statistics, pixels.shape[2], pixels.device)
+        normalized = (pixels.flatten(2) - mean) / std
+        return normalized.view(pixels.shape).permute(0, 3, 1, 2)
+
+
+@cache  # for a copy to the device, step by step, would wait for it
+def _of_row(statistics: str, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each number in a row of so many pixels, (3 · width,), in [0, 255]."""
+    mean, std = (255 * torch.tensor(s, device=device) for s in STATISTICS[statistics])
+    return mean.repeat(width), std.repeat(width)

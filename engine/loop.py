@@ -89,7 +89,7 @@ def train_step(
     """
     recipe, step, here = run.recipe, run.epoch * steps + run.step, len(pixels)
     whole = run.ranks.total(here, whole or here)
-    torch.manual_seed(key(run.seed, step) + run.ranks.rank)  # for dropout
+    run.seed_dropout(key(run.seed, step) + run.ranks.rank)
     for group in run.optimizer.param_groups:
         group["lr"] = recipe.lr_at(step, steps)
     run.optimizer.zero_grad(set_to_none=True)

@@ -60,6 +60,15 @@ class Run:
         dtype = PRECISIONS[self.precision]
         return torch.autocast(self.device.type, dtype, enabled=dtype is not torch.float32)
 
+    def seed_dropout(self, seed: int) -> None:
+        """Begin anew all randomness inside the network.
+
+        On a CPU only the CPU's: where a GPU could be but is not used, torch.manual_seed formats a
+        stack trace, each time, to tell it should the GPU fail later.
+        """
+        begin = torch.default_generator if self.device.type == "cpu" else torch
+        begin.manual_seed(seed)
+
     @property
     def measured(self) -> nn.Module:
         """The network that is measured and kept: the trained one, or the average of its weights."""

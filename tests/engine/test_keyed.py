@@ -46,3 +46,14 @@ def test_uniform_fills_the_interval_evenly():
 def test_key_tells_the_order_of_its_parts():
     assert key(1, 2) != key(2, 1)
     assert key(1, 2) == key(1, 2)
+
+
+def test_key_is_mix_of_each_part_added_to_what_was_before():
+    parts = [(0,), (3, 7), (-1, 2**63 - 1), (2**40, -(2**63), 5)]
+    for some in parts:
+        state = torch.zeros((), dtype=torch.int64)
+        for part in some:
+            state = mix(state + part)
+        assert key(*some) == int(state)
+    assert any(key(*some) < 0 for some in parts)
+    assert key(0) == 16294208416658607535 - 2**64  # the first output of seed 0, as published

@@ -153,6 +153,14 @@ def test_another_seed_is_another_run(new_run, images):
     assert not equal(runs[0], runs[2])
 
 
+@pytest.mark.parametrize("seed", [0, 5, -1, -(2**63), 2**63 + 3])
+def test_dropout_is_seeded_as_torch_seeds_it(new_run, seed):
+    torch.manual_seed(seed)
+    expected = torch.rand(3)
+    new_run().seed_dropout(seed)
+    assert torch.rand(3).equal(expected)
+
+
 def test_every_image_is_seen_once_in_an_epoch(new_run, images):
     seen = []
     run = new_run(augment=Keep())
