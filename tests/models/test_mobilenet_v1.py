@@ -100,7 +100,7 @@ def test_unknown_stem_is_refused_with_the_choices():
 
 
 def test_a_width_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="width_mult must be at least 1/32, got 0.03"):
+    with pytest.raises(ValueError, match="width_mult must be at least 1/32"):
         MobileNetV1(width_mult=0.03)
 
 

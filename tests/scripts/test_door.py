@@ -55,6 +55,7 @@ NAMES = {
     "seed=1,2": "seed=1,2: add -m to sweep over these values",
     "attn": "attn: write attn=VALUE",
     "seed=abc": "seed=abc: expected a whole number, 0 or more",
+    "syncbn=maybe": "syncbn=maybe: expected true or false",
     "seed=-1": "seed=-1: expected a whole number, 0 or more",
     "--epochs=5": "--epochs=5: write KEY=VALUE without dashes",
     "data=folder": "data.path is missing: give it with data.path=...",
