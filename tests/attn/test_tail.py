@@ -9,13 +9,21 @@ import torch
 from torch import nn
 
 import attn.tail
-from attn import ECA, NAM, SE, SRM, FusedTail, ShuffleAttention
+from attn import CBAM, ECA, NAM, SE, SRM, FusedTail, ShuffleAttention, Triplet
 from attn.passes import COMPILED, EAGER, Passes
 from models import MobileNetV2, ResNet, Slots
 from models.resnet import Bottleneck
 from models.slots import Add, BranchOnly, composed
 
-GATES = [NAM, SE, ECA, SRM, partial(ShuffleAttention, groups=4)]
+GATES = [
+    NAM,
+    SE,
+    ECA,
+    SRM,
+    partial(ShuffleAttention, groups=4),
+    partial(CBAM, reduction=4),
+    Triplet,
+]
 EAGERLY = FusedTail(elements=0, compiled=False)
 COMPILED_TAIL = FusedTail(elements=0)
 
@@ -45,7 +53,7 @@ class Branch(BranchOnly):
 def is_fused(out):
     """Whether the pass stands at the end of the graph, or before what SA does then."""
     nodes = [out.grad_fn]
-    while nodes and nodes[-1] is not None and type(nodes[-1]).__name__ != "_TailBackward":
+    while nodes and nodes[-1] is not None and type(nodes[-1]).__name__ != "FusedEndBackward":
         nodes.append(next((node for node, _ in reversed(nodes[-1].next_functions) if node), None))
     return nodes[-1] is not None
 
@@ -156,8 +164,8 @@ def test_keys_and_logits_of_a_network_stay(gate):
 
 def test_a_linear_bottleneck_without_shortcut_ends_fused(monkeypatch):
     ended = []
-    apply = attn.tail._Tail.apply
-    monkeypatch.setattr(attn.tail._Tail, "apply", lambda *a: ended.append(a[5]) or apply(*a))
+    apply = attn.tail.FusedEnd.apply
+    monkeypatch.setattr(attn.tail.FusedEnd, "apply", lambda *a: ended.append(a[5]) or apply(*a))
     torch.manual_seed(0)
     ours = MobileNetV2(10, "cifar", 32, 0.25, slots=Slots(NAM, ["branch"], tail=EAGERLY))
     ours = ours.double().to(memory_format=torch.channels_last)
@@ -305,11 +313,25 @@ def test_networks_of_every_kind_fit_into_one_process(block, capsys):
         assert is_fused(out)
 
 
-def test_the_passes_have_one_meaning():
+@pytest.mark.parametrize("dtype", [torch.float, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(2, 16, 3, 5), (2, 21, 4, 2)])
+def test_the_passes_have_one_meaning(shape, dtype):
     """Each compiled pass is the eager one, for coefficients of the batch and of each image."""
-    y, g, center = image(2, 16, 3, 5, dtype=torch.float), image(2, 16, 3, 5, seed=1), torch.ones(16)
+    y, g = (image(*shape, seed=seed, dtype=dtype) for seed in (0, 1))
+    c, center, axes = shape[1], torch.ones(shape[1]), [1, 2, 3]
     torch.testing.assert_close(COMPILED.moments(y), EAGER.moments(y))
-    per_image = [torch.linspace(0, 1, 32).view(2, 16), torch.ones(2, 16)]
-    for coefficients in (per_image, [c[0] for c in per_image]):
-        arguments = (g.float(), y, center, coefficients)
-        torch.testing.assert_close(COMPILED.sums(*arguments), EAGER.sums(*arguments))
+    sign = torch.ones(c).index_fill(0, torch.arange(0, c, 2), -1)
+    peak = EAGER.peaks(y, sign)
+    assert torch.equal(COMPILED.peaks(y, sign), peak)
+    per_image = [torch.linspace(0.5, 1, 2 * c).view(2, c), torch.ones(2, c)]
+    for coefficients in (per_image, [v[0] for v in per_image]):
+        pools = EAGER.pools(y, center, coefficients, axes)
+        torch.testing.assert_close(COMPILED.pools(y, center, coefficients, axes), pools)
+        maxima = COMPILED.pools(y, center, coefficients, axes)[::2]
+        totals = [p.gather(g, y, center, coefficients, axes, maxima) for p in (COMPILED, EAGER)]
+        torch.testing.assert_close(*totals)
+        assert all((ties >= 1).all() for ties in totals[0][1::2])
+        planes = [t for top in maxima for t in (top.sigmoid(), top, top.cos(), top.sin())]
+        for arguments in ((coefficients, [], None), (coefficients, planes, peak)):
+            totals = [p.sums(g, y, center, *arguments) for p in (COMPILED, EAGER)]
+            torch.testing.assert_close(*totals, rtol=1e-4, atol=1e-4)
