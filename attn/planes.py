@@ -51,7 +51,8 @@ class Conv(Function):
         weight: Tensor,
     ) -> Tensor:
         ctx.passes = slide, slide_back
-        padded = _padded(planes, weight)
+        weight = weight.detach()  # the passes are not to be recorded
+        padded = _padded(planes.detach(), weight)
         ctx.save_for_backward(padded, weight)
         return slide(padded, weight)
 
