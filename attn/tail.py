@@ -39,8 +39,9 @@ class FusedTail:
     """Fills the slot `tail`: the fused end where it `applies`, else the modules one by one.
 
     Only on `devices` and for maps of more than `elements` numbers, below which Python takes longer
-    than the map. Its numbers are those of the modules but for rounding, which is the same every
-    time. The first map compiles the passes, some ten seconds once on a machine; where that fails,
+    than the map; with gates from pools, of more than an eighth of that. Its numbers are those of
+    the modules but for rounding, which is the same every time. The first map compiles the passes,
+    some ten seconds once on a machine, with gates from pools up to a minute; where that fails,
     for want of a compiler, the modules run. Not `compiled` it is slow, for tests.
     """
 
@@ -65,7 +66,8 @@ class FusedTail:
         act: nn.Module,
     ) -> Tensor:
         """act(fusion(shortcut, attention(norm(y)))), y from the branch's last convolution."""
-        wanted = y.numel() > self.elements and y.device.type in self.devices and not is_traced()
+        least = self.elements // 8 if hasattr(attention, "pooled_axes") else self.elements
+        wanted = y.numel() > least and y.device.type in self.devices and not is_traced()
         applied = wanted and applies(y, norm, attention, fusion, shortcut, act)
         if not applied or not self._compiles(y):
             return act(fusion(shortcut, attention(norm(y))))

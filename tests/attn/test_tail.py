@@ -288,6 +288,12 @@ def test_small_maps_and_other_devices_are_left_alone(block, tail):
     assert not is_fused(tail(*block()))
 
 
+@pytest.mark.parametrize(("gate", "least"), [(SE, 960), (Triplet, 8 * 960)])
+def test_how_small_a_map_is_left_alone_depends_on_the_gate(block, gate, least):
+    assert not is_fused(FusedTail(elements=least, compiled=False)(*block(gate)))
+    assert is_fused(FusedTail(elements=least - 8, compiled=False)(*block(gate)))
+
+
 def test_frozen_parameters_get_no_gradient_and_change_no_other(block):
     arguments = block(NAM)
     arguments[1].weight.requires_grad_(False)
