@@ -7,11 +7,12 @@ maxima, each gets its share of the gradient here; there, one of them gets it all
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from attn.moments import Moments
 from attn.squeeze import hidden_channels
 
 POOLS = {
@@ -20,6 +21,7 @@ POOLS = {
     "lp": lambda x: torch.linalg.vector_norm(x, dim=(2, 3)),  # p = 2; gradient 0 at 0
     "lse": lambda x: x.flatten(2).logsumexp(2),
 }
+OF_MOMENTS = {"avg": lambda x: x.mean, "max": lambda x: x.max}  # the same, for `attn.tail`
 ORDERS = {"channel-first": ("channel", "spatial"), "spatial-first": ("spatial", "channel")}
 
 
@@ -42,6 +44,10 @@ class ChannelGate(nn.Module):
         gate = sum(self.mlp(POOLS[pool](x)) for pool in self.pools).sigmoid()
         return x * gate[:, :, None, None]
 
+    def logits(self, x: Moments) -> tuple[None, Tensor]:
+        """For `attn.tail`, if it knows all the pools."""
+        return None, sum(self.mlp(OF_MOMENTS[pool](x)) for pool in self.pools)
+
 
 class SpatialGate(nn.Module):
     """Sec. 3, Eq. 3: x⊙σ(BN(conv_k([max_c(x); mean_c(x)])))."""
@@ -57,7 +63,14 @@ class SpatialGate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = torch.cat([x.amax(1, keepdim=True), x.mean(1, keepdim=True)], 1)
+        pooled = pooled.contiguous(memory_format=torch.channels_last)  # 4 times as fast backward
         return x * self.bn(self.conv(pooled)).sigmoid()
+
+    def plane_gates(
+        self, pooled: Sequence[Tensor], conv: Callable[[Tensor, Tensor], Tensor]
+    ) -> list[Tensor]:
+        """For `attn.tail`."""
+        return [self.bn(conv(p, self.conv.weight)).sigmoid() for p in pooled]
 
 
 class CBAM(nn.Module):
@@ -79,6 +92,9 @@ class CBAM(nn.Module):
             "spatial": SpatialGate(kernel_size),
         }
         self.gates = nn.Sequential(OrderedDict((name, gates[name]) for name in ORDERS[order]))
+        if order == "channel-first" and set(pools) <= set(OF_MOMENTS):
+            self.logits = gates["channel"].logits
+            self.pooled_axes, self.plane_gates = (3,), gates["spatial"].plane_gates
 
     def forward(self, x: Tensor) -> Tensor:
         return self.gates(x)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attn.tail import Moments
+from attn.moments import Moments
 
 
 def adaptive_kernel_size(channels: int, gamma: int = 2, b: int = 1) -> int:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from attn.tail import Moments, track
+from attn.moments import Moments, track
 
 
 def normalized(scale: Tensor) -> Tensor:

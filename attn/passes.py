@@ -1,4 +1,4 @@
-"""The four passes over a map that `attn.tail` is made of, in plain torch, compiled by Inductor.
+"""The passes over a map that `attn.tail` is made of, in plain torch, compiled by Inductor.
 
 A map is seen as rows, (N, H·W, C), a view of a channels_last image. Reductions are over the rows of
 one image, so that a thread works on one image and no number depends on how many threads there are.
@@ -6,13 +6,21 @@ one image, so that a thread works on one image and no number depends on how many
 With d = y - center, center (C,) the mean over the batch, a block's branch is either affine,
 slope⊙d + offset, or gated, x⊙σ(scale⊙x + shift) of x = slope⊙d + offset; these coefficients are
 (C,) or (N, C).
+
+A branch may be multiplied once more, by a sum of gates that follow from its pools. A pool and its
+gate have size 1 in that axis of (N, H, W, C) which was pooled. `planes` are, for each such axis in
+turn, the gate, the maxima, and the pools' gradient for a maximal element and for every element.
+Equal maxima share theirs, as in the modules.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
+
+from attn.planes import Conv, conv, slide, slide_back
 
 LOG2_E = 1.4426950408889634
 # Without these Inductor keeps exponentials for later in memory, which costs more than they do.
@@ -31,22 +39,70 @@ def moments(y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return mean, var, batch_mean, (var + (mean - batch_mean).square()).mean(0)
 
 
+def peaks(y: Tensor, sign: Tensor) -> Tensor:
+    """(N, C): each image's largest value in a channel, where sign (C,) is 1, or smallest, at -1."""
+    return (_rows(y) * sign).amax(1) * sign
+
+
+def pools(
+    y: Tensor, center: Tensor, coefficients: Sequence[Tensor], axes: Sequence[int]
+) -> list[Tensor]:
+    """Of the branch, for each axis of (N, H, W, C): maxima and means."""
+    v = _lines(_branch(_rows(y) - center, *map(_each, coefficients)), y)
+    return [pool for axis in axes for pool in (v.amax(axis, True), v.mean(axis, True))]
+
+
 def join(
-    y: Tensor, center: Tensor, shortcut: Tensor | None, coefficients: Sequence[Tensor], relu: bool
+    y: Tensor,
+    center: Tensor,
+    shortcut: Tensor | None,
+    coefficients: Sequence[Tensor],
+    gates: Sequence[Tensor],
+    relu: bool,
 ) -> Tensor:
-    """The block's output: relu(shortcut + branch), either part of which may be missing."""
+    """The block's output: relu(shortcut + gated branch), any part of which may be missing."""
     branch = _branch(_rows(y) - center, *map(_each, coefficients))
+    branch = _gated(branch, gates, y)
     out = branch if shortcut is None else _rows(shortcut) + branch
     return _image(out.relu() if relu else out, y)
 
 
-def sums(g: Tensor, y: Tensor, center: Tensor, coefficients: Sequence[Tensor]) -> list[Tensor]:
-    """The gradients of the coefficients from `g`, that of the branch."""
-    _, *pulled = _pulled(_rows(g), _rows(y) - center, *map(_each, coefficients))
-    of_images = [p.sum(1) for p in pulled]
+def gather(
+    g: Tensor,
+    y: Tensor,
+    center: Tensor,
+    coefficients: Sequence[Tensor],
+    axes: Sequence[int],
+    maxima: Sequence[Tensor],
+) -> list[Tensor]:
+    """For each axis: the gradient of its gate from `g`, the output's, and how many are maximal."""
+    v = _lines(_branch(_rows(y) - center, *map(_each, coefficients)), y)
+    through = _lines(_rows(g), y) * v
     return [
+        total
+        for axis, top in zip(axes, maxima, strict=True)
+        for total in (through.sum(axis, True), (v == top).sum(axis, True, dtype=v.dtype))
+    ]
+
+
+def sums(
+    g: Tensor,
+    y: Tensor,
+    center: Tensor,
+    coefficients: Sequence[Tensor],
+    planes: Sequence[Tensor],
+    peak: Tensor | None,
+) -> list[Tensor]:
+    """The gradients of the coefficients from `g`, that of the output; how many are at the peak."""
+    rows = _rows(y)
+    _, *pulled = _pulled(_rows(g), rows - center, y, coefficients, planes)
+    of_images = [p.sum(1) for p in pulled]
+    of_coefficients = [
         s if s.shape == c.shape else s.sum(0) for s, c in zip(of_images, coefficients, strict=True)
     ]
+    if peak is None:
+        return of_coefficients
+    return [*of_coefficients, (rows == _each(peak)).sum(1, dtype=rows.dtype)]
 
 
 def pull(
@@ -54,23 +110,34 @@ def pull(
     y: Tensor,
     center: Tensor,
     coefficients: Sequence[Tensor],
+    planes: Sequence[Tensor],
     constant: Tensor,
     linear: Tensor,
+    peak: Tensor | None,
+    of_peak: Tensor | None,
 ) -> Tensor:
-    """The gradient of y: through the branch, and constant + linear⊙d through the moments."""
-    d = _rows(y) - center
-    through, *_ = _pulled(_rows(g), d, *map(_each, coefficients))
-    return _image(through + _each(constant) + _each(linear) * d, y)
+    """The gradient of y: through the branch, the moments, as constant + linear⊙d, and the peaks."""
+    rows = _rows(y)
+    d = rows - center
+    through, *_ = _pulled(_rows(g), d, y, coefficients, planes)
+    of_rows = through + _each(constant) + _each(linear) * d
+    if peak is not None:
+        of_rows = of_rows + torch.where(rows == _each(peak), _each(of_peak), 0)
+    return _image(of_rows, y)
 
 
 @dataclass(frozen=True)
 class Passes:
-    """The four, as they are or compiled."""
+    """All of them, as they are or compiled."""
 
     moments: Callable[..., tuple[Tensor, Tensor]] = moments
+    peaks: Callable[..., Tensor] = peaks
+    pools: Callable[..., list[Tensor]] = pools
     join: Callable[..., Tensor] = join
+    gather: Callable[..., list[Tensor]] = gather
     sums: Callable[..., list[Tensor]] = sums
     pull: Callable[..., Tensor] = pull
+    conv: Callable[[Tensor, Tensor], Tensor] = conv
 
 
 def _opaque(function: Callable[..., object]) -> Callable[..., object]:
@@ -80,7 +147,10 @@ def _opaque(function: Callable[..., object]) -> Callable[..., object]:
 
 
 EAGER = Passes()
-COMPILED = Passes(*map(_opaque, (moments, join, sums, pull)))
+COMPILED = Passes(
+    *map(_opaque, (moments, peaks, pools, join, gather, sums, pull)),
+    conv=partial(Conv.apply, _opaque(slide), _opaque(slide_back)),
+)
 
 
 def _each(small: Tensor) -> Tensor:
@@ -94,6 +164,29 @@ def _branch(d: Tensor, slope: Tensor, offset: Tensor, *gate: Tensor) -> Tensor:
 
 
 def _pulled(
+    g: Tensor,
+    d: Tensor,
+    like: Tensor,
+    coefficients: Sequence[Tensor],
+    planes: Sequence[Tensor],
+) -> tuple[Tensor, ...]:
+    """`g`, the output's gradient, through the gates, the pools and `_branch`."""
+    small = tuple(map(_each, coefficients))
+    if planes:
+        v = _lines(_branch(d, *small), like)
+        g = _through_planes(_lines(g, like), v, planes).flatten(1, 2)
+    return _through_branch(g, d, *small)
+
+
+def _through_planes(g: Tensor, v: Tensor, planes: Sequence[Tensor]) -> Tensor:
+    """What the gates and the pools make of `g` for the branch v."""
+    g = g * sum(planes[::4])
+    for top, of_top, of_each in zip(planes[1::4], planes[2::4], planes[3::4], strict=True):
+        g = g + of_each + torch.where(v == top, of_top, 0)
+    return g
+
+
+def _through_branch(
     g: Tensor, d: Tensor, slope: Tensor, offset: Tensor, *gate: Tensor
 ) -> tuple[Tensor, ...]:
     """g times the derivatives of `_branch` in its arguments, element by element."""
@@ -110,9 +203,18 @@ def _sigmoid(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     return (1 + ((scale * x + shift) * -LOG2_E).exp2()).reciprocal()
 
 
+def _gated(rows: Tensor, gates: Sequence[Tensor], like: Tensor) -> Tensor:
+    return (_lines(rows, like) * sum(gates)).flatten(1, 2) if gates else rows
+
+
 def _rows(x: Tensor) -> Tensor:
     rows = x.permute(0, 2, 3, 1).flatten(1, 2)
     return rows.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _lines(rows: Tensor, like: Tensor) -> Tensor:
+    """(N, H, W, C)"""
+    return rows.unflatten(1, like.shape[2:])
 
 
 def _image(rows: Tensor, like: Tensor) -> Tensor:

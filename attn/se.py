@@ -6,8 +6,8 @@ Reference: hujie-frank/SENet @ 0262d43 (Caffe), whose two layers have biases. Po
 
 from torch import Tensor, nn
 
+from attn.moments import Moments
 from attn.squeeze import hidden_channels
-from attn.tail import Moments
 
 
 class SE(nn.Module):

@@ -8,7 +8,7 @@ one scale and one shift per map.
 import torch
 from torch import Tensor, nn
 
-from attn.tail import Moments
+from attn.moments import Moments
 
 EPS = 1e-5
 

@@ -7,7 +7,7 @@ of a sample (n − 1 below; here that of one pixel is 0). The gate starts at 0.5
 import torch
 from torch import Tensor, nn
 
-from attn.tail import Moments
+from attn.moments import Moments
 
 EPS = 1e-5
 

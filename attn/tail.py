@@ -8,63 +8,30 @@ so it is in the backward pass. What lies between is (N, C) and ordinary autograd
 
 A module takes part by a method `logits(x: Moments) -> (scale, shift)`: its output is then
 x⊙σ(scale⊙x + shift), each (C,) or (N, C), or x⊙σ(shift) where scale is None. What it does to that
-product, if anything, it says by `rest(x)`. Its `forward` stays what it means, and is what runs
-wherever `FusedTail` does not apply.
+product, if anything, it says by `rest(x)`.
+
+Or by `pooled_axes`, of (N, H, W, C), and `plane_gates(pooled, conv)`: that product, or x where no
+`logits` are, is pooled over each of these axes; of maximum and mean, (N, 2, ...), `plane_gates`
+makes a gate (N, 1, ...) for each axis; their sum multiplies what was pooled. It takes a third pass
+each way. `conv(planes, weight)` is there because the library's is slow for so few planes.
+
+A module's `forward` stays what it means, and is what runs wherever `FusedTail` does not apply.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import Function, once_differentiable
 from tqdm import tqdm
 
-from attn.passes import COMPILED, EAGER, Passes
+from attn.fused import FusedEnd
+from attn.passes import COMPILED, EAGER
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
-KINDS = 64  # of calls that a pass is compiled for, by types, gates and sizes: many networks
-
-
-class Moments:
-    """What is known of a map x that has not been computed: norm(y), in training.
-
-    `batch_mean` and `batch_var` (C,); `mean` and `var` (N, C), of each image's channel. Variances
-    are biased. `pixels` is H·W, `count` N·H·W.
-    """
-
-    def __init__(self, norm: nn.BatchNorm2d, of_y: Sequence[Tensor], pixels: int) -> None:
-        """From the moments of y, which `norm` takes into its running statistics."""
-        self._mean, self._var, self._batch_mean, batch_var = of_y
-        self.pixels, self.count = pixels, len(self._mean) * pixels
-        track(norm, self._batch_mean, batch_var, self.count)
-        self.slope = norm.weight * (batch_var + norm.eps).rsqrt()
-        self.batch_mean = norm.bias
-        self.batch_var = self.slope.square() * batch_var
-
-    @property
-    def mean(self) -> Tensor:
-        return torch.addcmul(self.batch_mean, self.slope, self._mean - self._batch_mean)
-
-    @property
-    def var(self) -> Tensor:
-        return self.slope.square() * self._var
-
-    @property
-    def offset(self) -> Tensor:
-        """Of x = slope⊙(y - c) + offset, c a constant that equals the mean of the batch."""
-        c = self._batch_mean.detach()
-        return torch.addcmul(self.batch_mean, self.slope, c - self._batch_mean)
-
-
-@torch.no_grad()
-def track(bn: nn.Module, mean: Tensor, var: Tensor, count: int) -> None:
-    """What a batch norm in training does to its running statistics; `var` is biased."""
-    bn.num_batches_tracked.add_(1)
-    bn.running_mean.lerp_(mean, bn.momentum)
-    bn.running_var.lerp_(var * (count / (count - 1)), bn.momentum)
+KINDS = 256  # of calls that a pass is compiled for, by types, gates and sizes: many networks
 
 
 @dataclass
@@ -72,8 +39,9 @@ class FusedTail:
     """Fills the slot `tail`: the fused end where it `applies`, else the modules one by one.
 
     Only on `devices` and for maps of more than `elements` numbers, below which Python takes longer
-    than the map. Its numbers are those of the modules but for rounding, which is the same every
-    time. The first map compiles the passes, some ten seconds once on a machine; where that fails,
+    than the map; with gates from pools, of more than an eighth of that. Its numbers are those of
+    the modules but for rounding, which is the same every time. The first map compiles the passes,
+    some ten seconds once on a machine, with gates from pools up to a minute; where that fails,
     for want of a compiler, the modules run. Not `compiled` it is slow, for tests.
     """
 
@@ -98,12 +66,13 @@ class FusedTail:
         act: nn.Module,
     ) -> Tensor:
         """act(fusion(shortcut, attention(norm(y)))), y from the branch's last convolution."""
-        wanted = y.numel() > self.elements and y.device.type in self.devices and not is_traced()
+        least = self.elements // 8 if hasattr(attention, "pooled_axes") else self.elements
+        wanted = y.numel() > least and y.device.type in self.devices and not is_traced()
         applied = wanted and applies(y, norm, attention, fusion, shortcut, act)
         if not applied or not self._compiles(y):
             return act(fusion(shortcut, attention(norm(y))))
         parameters = [p for m in (norm, attention) for p in m.parameters() if p.requires_grad]
-        fused = partial(_Tail.apply, COMPILED if self.compiled else EAGER, norm, attention.logits)
+        fused = partial(FusedEnd.apply, COMPILED if self.compiled else EAGER, norm, attention)
         if hasattr(attention, "rest"):
             branch = fused(False, y, None, *parameters)
             return act(fusion(shortcut, attention.rest(branch)))
@@ -128,7 +97,7 @@ def applies(
     modules = [norm, *attention.modules(), fusion, act]
     wide = torch.promote_types(y.dtype, torch.float32)
     return (
-        hasattr(attention, "logits")
+        (hasattr(attention, "logits") or hasattr(attention, "pooled_axes"))
         and hasattr(fusion, "adds")
         and type(act) in (nn.ReLU, nn.Identity)
         and torch.is_grad_enabled()
@@ -191,73 +160,3 @@ def compiles(y: Tensor) -> bool:
 
 def _say(what: str) -> None:
     tqdm.write(what, file=sys.stderr)
-
-
-class _Tail(Function):
-    """Forward: moments, coefficients from them, output. Backward: the same the other way."""
-
-    @staticmethod
-    def forward(
-        ctx,
-        passes: Passes,
-        norm: nn.BatchNorm2d,
-        logits: Callable[[Moments], tuple[Tensor | None, Tensor]],
-        relu: bool,
-        y: Tensor,
-        shortcut: Tensor | None,
-        *parameters: nn.Parameter,
-    ) -> Tensor:
-        of_y = [m.detach().requires_grad_() for m in passes.moments(y)]
-        with torch.enable_grad(), torch.autocast(y.device.type, enabled=False):
-            x = Moments(norm, of_y, pixels=y.shape[2] * y.shape[3])
-            coefficients = _coefficients(x, *logits(x))
-        values = [c.detach() for c in coefficients]
-        center = of_y[2].detach()
-        out = passes.join(y, center, shortcut, values, relu)
-        ctx.passes, ctx.relu, ctx.adds = passes, relu, shortcut is not None
-        ctx.small = coefficients, of_y, parameters
-        ctx.save_for_backward(y, out if relu else None, center, *values)
-        return out
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        y, out, center, *values = ctx.saved_tensors
-        grad = grad.contiguous(memory_format=torch.channels_last)
-        g = torch.ops.aten.threshold_backward(grad, out, 0) if ctx.relu else grad
-        coefficients, of_y, parameters = ctx.small
-        gradients = torch.autograd.grad(
-            coefficients,
-            (*of_y, *parameters),
-            ctx.passes.sums(g, y, center, values),
-            retain_graph=True,
-            allow_unused=True,
-        )
-        through_moments = _of_map(of_y, gradients[:4], y.shape[2] * y.shape[3])
-        of_map = ctx.passes.pull(g, y, center, values, *through_moments)
-        of_shortcut = g if ctx.adds else None
-        return None, None, None, None, of_map, of_shortcut, *gradients[4:]
-
-
-def _coefficients(x: Moments, scale: Tensor | None, shift: Tensor) -> list[Tensor]:
-    """Those of `attn.passes`."""
-    if scale is None:
-        gate = shift.sigmoid()
-        return [x.slope * gate, x.offset * gate]
-    return [x.slope, x.offset, scale, shift]
-
-
-def _of_map(
-    of_y: Sequence[Tensor], gradients: Sequence[Tensor | None], pixels: int
-) -> tuple[Tensor, Tensor]:
-    """What the gradients of the moments make that of y: constant + linear⊙(y - batch_mean)."""
-    mean, _, batch_mean, _ = of_y
-    of_mean, of_var, of_batch_mean, of_batch_var = gradients
-    count = len(mean) * pixels
-    constant, linear = of_batch_mean / count, of_batch_var * (2 / count)
-    if of_mean is not None:
-        constant = constant + of_mean / pixels
-    if of_var is not None:
-        of_images = of_var * (2 / pixels)
-        constant, linear = constant - of_images * (mean - batch_mean), linear + of_images
-    return constant, linear

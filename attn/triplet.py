@@ -6,8 +6,12 @@ this file reduces over an axis; the kernel of the C·H gate is the transpose of 
 maxima, each gets its share of the gradient here; there, one of them gets it all.
 """
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor, nn
+
+CHANNELS_LAST = {1: 3, 2: 1, 3: 2}  # where (N, H, W, C) has each axis of (N, C, H, W)
 
 
 class Gate(nn.Module):
@@ -24,7 +28,13 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         pooled = torch.stack([x.amax(self.dim), x.mean(self.dim)], 1)
+        pooled = pooled.contiguous(memory_format=torch.channels_last)  # 4 times as fast backward
         return self.bn(self.conv(pooled)).sigmoid().movedim(1, self.dim)
+
+    def of(self, pooled: Tensor, conv: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        """The gate of a pooled map whose channels come last."""
+        weight = self.conv.weight if self.dim == 1 else self.conv.weight.mT
+        return self.bn(conv(pooled, weight)).sigmoid()
 
 
 class Triplet(nn.Module):
@@ -40,7 +50,15 @@ class Triplet(nn.Module):
         if spatial:
             self.hw = Gate(1, kernel_size)
             nn.init.zeros_(self.hw.bn.weight)
+        self.pooled_axes = tuple(CHANNELS_LAST[gate.dim] for gate in self.children())
 
     def forward(self, x: Tensor) -> Tensor:
         gates = [gate(x) for gate in self.children()]
         return x * (sum(gates) / len(gates))
+
+    def plane_gates(
+        self, pooled: Sequence[Tensor], conv: Callable[[Tensor, Tensor], Tensor]
+    ) -> list[Tensor]:
+        """For `attn.tail`."""
+        gates = list(self.children())
+        return [gate.of(p, conv) / len(gates) for gate, p in zip(gates, pooled, strict=True)]

@@ -9,13 +9,14 @@ import torch
 from torch import nn
 
 import attn.tail
-from attn import ECA, NAM, SE, SRM, FusedTail, ShuffleAttention
+from attn import CBAM, ECA, NAM, SE, SRM, FusedTail, ShuffleAttention, Triplet
 from attn.passes import COMPILED, EAGER, Passes
 from models import MobileNetV2, ResNet, Slots
 from models.resnet import Bottleneck
 from models.slots import Add, BranchOnly, composed
 
-GATES = [NAM, SE, ECA, SRM, partial(ShuffleAttention, groups=4)]
+SPATIAL = [partial(CBAM, reduction=4), Triplet, partial(Triplet, spatial=False)]
+GATES = [NAM, SE, ECA, SRM, partial(ShuffleAttention, groups=4), *SPATIAL]
 EAGERLY = FusedTail(elements=0, compiled=False)
 COMPILED_TAIL = FusedTail(elements=0)
 
@@ -45,7 +46,7 @@ class Branch(BranchOnly):
 def is_fused(out):
     """Whether the pass stands at the end of the graph, or before what SA does then."""
     nodes = [out.grad_fn]
-    while nodes and nodes[-1] is not None and type(nodes[-1]).__name__ != "_TailBackward":
+    while nodes and nodes[-1] is not None and type(nodes[-1]).__name__ != "FusedEndBackward":
         nodes.append(next((node for node, _ in reversed(nodes[-1].next_functions) if node), None))
     return nodes[-1] is not None
 
@@ -82,6 +83,26 @@ def test_output_gradients_and_statistics_are_those_of_the_modules(block, gate, f
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("gate", SPATIAL)
+def test_equal_maxima_share_the_gradient_as_in_the_modules(block, gate):
+    arguments = block(gate)
+    arguments[0].data = arguments[0].data.mul(2).round().div(2)
+    arguments[1].weight.data[0].neg_()
+    _, ours = trained(EAGERLY, arguments)
+    _, theirs = trained(composed, arguments)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("gate", SPATIAL)
+def test_a_norm_that_starts_at_zero_learns_finite_numbers(block, gate):
+    arguments = block(gate)
+    arguments[1].weight.data.zero_()
+    out, ours = trained(EAGERLY, arguments)
+    assert is_fused(out)
+    torch.testing.assert_close(ours[:2], trained(composed, arguments)[1][:2])
+    assert all(t.isfinite().all() for t in ours)
+
+
 def test_a_mean_far_from_zero_costs_no_digits(block):
     arguments = block(NAM, dtype=torch.float)
     arguments[0].data += 1000
@@ -90,7 +111,7 @@ def test_a_mean_far_from_zero_costs_no_digits(block):
     torch.testing.assert_close(ours[0].double(), exact[0], rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("gate", [NAM, SE])
+@pytest.mark.parametrize("gate", [NAM, SE, *SPATIAL[:2]])
 def test_compiled_is_the_same_to_rounding_and_to_the_bit_the_second_time(block, gate, capsys):
     arguments = block(gate, dtype=torch.float)
     out, first = trained(COMPILED_TAIL, arguments)
@@ -114,7 +135,8 @@ def test_bf16_is_as_near_to_the_truth_as_the_modules(block, gate):
             (v - t).double().norm() for v, t in zip(values, truth, strict=True)
         ]
     for ours, theirs, exact in zip(off[False], off[True], truth, strict=True):
-        assert ours <= 1.5 * theirs + 1e-3 * exact.double().norm()
+        luck = 1e-3 if exact.numel() > 1 else 1e-2  # a single number comes out right now and then
+        assert ours <= 1.5 * theirs + luck * exact.double().norm()
 
 
 def network(gate, tail, sites=("branch",)):
@@ -126,7 +148,7 @@ def network(gate, tail, sites=("branch",)):
     return net.to(memory_format=torch.channels_last)
 
 
-@pytest.mark.parametrize("gate", [NAM, SE])
+@pytest.mark.parametrize("gate", [NAM, SE, *SPATIAL[:2]])
 def test_fifty_steps_lead_to_the_same_losses(gate):
     pixels = image(32, 3, 8, 8, dtype=torch.float)
     labels = torch.arange(32) % 10
@@ -156,8 +178,8 @@ def test_keys_and_logits_of_a_network_stay(gate):
 
 def test_a_linear_bottleneck_without_shortcut_ends_fused(monkeypatch):
     ended = []
-    apply = attn.tail._Tail.apply
-    monkeypatch.setattr(attn.tail._Tail, "apply", lambda *a: ended.append(a[5]) or apply(*a))
+    apply = attn.tail.FusedEnd.apply
+    monkeypatch.setattr(attn.tail.FusedEnd, "apply", lambda *a: ended.append(a[5]) or apply(*a))
     torch.manual_seed(0)
     ours = MobileNetV2(10, "cifar", 32, 0.25, slots=Slots(NAM, ["branch"], tail=EAGERLY))
     ours = ours.double().to(memory_format=torch.channels_last)
@@ -218,6 +240,8 @@ FALLBACKS = {
     "another fusion": change(3, lambda _: OtherSum()),
     "another activation": change(5, lambda _: nn.GELU()),
     "no attention": change(2, lambda _: nn.Identity()),
+    "CBAM of another pool": change(2, lambda _: CBAM(16, 4, pools=["avg", "lse"]).double()),
+    "CBAM the other way": change(2, lambda _: CBAM(16, 4, order="spatial-first").double()),
     "spatial NAM": change(2, lambda _: NAM(16, spatial=True, size=(3, 5)).double()),
 }
 
@@ -264,6 +288,12 @@ def test_small_maps_and_other_devices_are_left_alone(block, tail):
     assert not is_fused(tail(*block()))
 
 
+@pytest.mark.parametrize(("gate", "least"), [(SE, 960), (Triplet, 8 * 960)])
+def test_how_small_a_map_is_left_alone_depends_on_the_gate(block, gate, least):
+    assert not is_fused(FusedTail(elements=least, compiled=False)(*block(gate)))
+    assert is_fused(FusedTail(elements=least - 8, compiled=False)(*block(gate)))
+
+
 def test_frozen_parameters_get_no_gradient_and_change_no_other(block):
     arguments = block(NAM)
     arguments[1].weight.requires_grad_(False)
@@ -306,11 +336,24 @@ def test_networks_of_every_kind_fit_into_one_process(block, capsys):
         assert is_fused(out)
 
 
-def test_the_passes_have_one_meaning():
+@pytest.mark.parametrize("shape", [(2, 16, 3, 5), (2, 21, 4, 2)])
+def test_the_passes_have_one_meaning(shape):
     """Each compiled pass is the eager one, for coefficients of the batch and of each image."""
-    y, g, center = image(2, 16, 3, 5, dtype=torch.float), image(2, 16, 3, 5, seed=1), torch.ones(16)
+    y, g = (image(*shape, seed=seed, dtype=torch.bfloat16) for seed in (0, 1))
+    c, center, axes = shape[1], torch.ones(shape[1]), [1, 2, 3]
     torch.testing.assert_close(COMPILED.moments(y), EAGER.moments(y))
-    per_image = [torch.linspace(0, 1, 32).view(2, 16), torch.ones(2, 16)]
-    for coefficients in (per_image, [c[0] for c in per_image]):
-        arguments = (g.float(), y, center, coefficients)
-        torch.testing.assert_close(COMPILED.sums(*arguments), EAGER.sums(*arguments))
+    sign = torch.ones(c).index_fill(0, torch.arange(0, c, 2), -1)
+    peak = EAGER.peaks(y, sign)
+    assert torch.equal(COMPILED.peaks(y, sign), peak)
+    per_image = [torch.linspace(0.5, 1, 2 * c).view(2, c), torch.ones(2, c)]
+    for coefficients in (per_image, [v[0] for v in per_image]):
+        pools = EAGER.pools(y, center, coefficients, axes)
+        torch.testing.assert_close(COMPILED.pools(y, center, coefficients, axes), pools)
+        maxima = COMPILED.pools(y, center, coefficients, axes)[::2]
+        totals = [p.gather(g, y, center, coefficients, axes, maxima) for p in (COMPILED, EAGER)]
+        torch.testing.assert_close(*totals)
+        assert all((ties >= 1).all() for ties in totals[0][1::2])
+        planes = [t for top in maxima for t in (top.sigmoid(), top, top.cos(), top.sin())]
+        for arguments in ((coefficients, [], None), (coefficients, planes, peak)):
+            totals = [p.sums(g, y, center, *arguments) for p in (COMPILED, EAGER)]
+            torch.testing.assert_close(*totals, rtol=1e-4, atol=1e-4)
