@@ -15,7 +15,7 @@ Equal maxima share theirs, as in the modules.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -142,15 +142,20 @@ class Passes:
 
 def _opaque(function: Callable[..., object]) -> Callable[..., object]:
     """`function` compiled, an operator to whatever looks on from outside: profilers, counters."""
-    compiled = torch.compile(function, dynamic=True, fullgraph=True, options=OPTIONS)
-    return torch.library.custom_op(f"attn::{function.__name__}", compiled, mutates_args=())
+    fast = torch.compile(function, dynamic=True, fullgraph=True, options=OPTIONS)
+    return torch.library.custom_op(f"attn::{function.__name__}", fast, mutates_args=())
 
 
 EAGER = Passes()
-COMPILED = Passes(
-    *map(_opaque, (moments, peaks, pools, join, gather, sums, pull)),
-    conv=partial(Conv.apply, _opaque(slide), _opaque(slide_back)),
-)
+
+
+@cache
+def compiled() -> Passes:
+    """Made when they are first asked for: it takes the compiler's import."""
+    return Passes(
+        *map(_opaque, (moments, peaks, pools, join, gather, sums, pull)),
+        conv=partial(Conv.apply, _opaque(slide), _opaque(slide_back)),
+    )
 
 
 def _each(small: Tensor) -> Tensor:

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from attn.fused import FusedEnd
-from attn.passes import COMPILED, EAGER
+from attn.passes import EAGER, compiled
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 KINDS = 256  # of calls that a pass is compiled for, by types, gates and sizes: many networks
@@ -72,7 +72,7 @@ class FusedTail:
         if not applied or not self._compiles(y):
             return act(fusion(shortcut, attention(norm(y))))
         parameters = [p for m in (norm, attention) for p in m.parameters() if p.requires_grad]
-        fused = partial(FusedEnd.apply, COMPILED if self.compiled else EAGER, norm, attention)
+        fused = partial(FusedEnd.apply, compiled() if self.compiled else EAGER, norm, attention)
         if hasattr(attention, "rest"):
             branch = fused(False, y, None, *parameters)
             return act(fusion(shortcut, attention.rest(branch)))
@@ -150,7 +150,7 @@ def compiles(y: Tensor) -> bool:
     limits = torch._dynamo.config
     limits.recompile_limit = max(limits.recompile_limit, KINDS)
     try:
-        COMPILED.moments(y.detach())
+        compiled().moments(y.detach())
     except (RuntimeError, OSError) as error:  # OSError: no place for what is compiled
         reason = str(error).strip().partition("\n")[0]
         _say(f"no compiler works here, so they run module by module: {reason}")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from attn.passes import COMPILED
+from attn.passes import compiled
 from attn.planes import Conv, conv, slide, slide_back
 
 SHAPES = [(3, 2, 5, 9), (2, 1, 1, 4), (1, 2, 8, 3)]  # also smaller than the kernel
@@ -43,7 +43,7 @@ def test_turned_planes_and_kernels_are_taken_as_they_are():
 @pytest.mark.parametrize("shape", SHAPES[:2])
 def test_compiled_is_the_same_to_rounding_and_to_the_bit_the_second_time(shape):
     x, weight = planes(*shape).float(), planes(1, shape[1], 7, 7, seed=1).float()
-    first, second = (outcome(COMPILED.conv, x, weight) for _ in range(2))
+    first, second = (outcome(compiled().conv, x, weight) for _ in range(2))
     torch.testing.assert_close(first, outcome(conv, x, weight), rtol=1e-4, atol=1e-5)
     assert all(map(torch.equal, first, second))
 

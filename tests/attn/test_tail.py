@@ -10,7 +10,7 @@ from torch import nn
 
 import attn.tail
 from attn import CBAM, ECA, NAM, SE, SRM, FusedTail, ShuffleAttention, Triplet
-from attn.passes import COMPILED, EAGER, Passes
+from attn.passes import EAGER, Passes, compiled
 from models import MobileNetV2, ResNet, Slots
 from models.resnet import Bottleneck
 from models.slots import Add, BranchOnly, composed
@@ -318,7 +318,7 @@ def test_without_a_compiler_the_modules_run_and_that_is_said_once(block, kind, m
     def broken(y):
         raise kind("InvalidCxxCompiler: no working C++ compiler\n...")
 
-    monkeypatch.setattr(attn.tail, "COMPILED", Passes(moments=broken))
+    monkeypatch.setattr(attn.tail, "compiled", lambda: Passes(moments=broken))
     tail = FusedTail(elements=0)
     for _ in range(2):
         assert not is_fused(tail(*block()))
@@ -341,19 +341,19 @@ def test_the_passes_have_one_meaning(shape):
     """Each compiled pass is the eager one, for coefficients of the batch and of each image."""
     y, g = (image(*shape, seed=seed, dtype=torch.bfloat16) for seed in (0, 1))
     c, center, axes = shape[1], torch.ones(shape[1]), [1, 2, 3]
-    torch.testing.assert_close(COMPILED.moments(y), EAGER.moments(y))
+    torch.testing.assert_close(compiled().moments(y), EAGER.moments(y))
     sign = torch.ones(c).index_fill(0, torch.arange(0, c, 2), -1)
     peak = EAGER.peaks(y, sign)
-    assert torch.equal(COMPILED.peaks(y, sign), peak)
+    assert torch.equal(compiled().peaks(y, sign), peak)
     per_image = [torch.linspace(0.5, 1, 2 * c).view(2, c), torch.ones(2, c)]
     for coefficients in (per_image, [v[0] for v in per_image]):
         pools = EAGER.pools(y, center, coefficients, axes)
-        torch.testing.assert_close(COMPILED.pools(y, center, coefficients, axes), pools)
-        maxima = COMPILED.pools(y, center, coefficients, axes)[::2]
-        totals = [p.gather(g, y, center, coefficients, axes, maxima) for p in (COMPILED, EAGER)]
+        torch.testing.assert_close(compiled().pools(y, center, coefficients, axes), pools)
+        maxima = compiled().pools(y, center, coefficients, axes)[::2]
+        totals = [p.gather(g, y, center, coefficients, axes, maxima) for p in (compiled(), EAGER)]
         torch.testing.assert_close(*totals)
         assert all((ties >= 1).all() for ties in totals[0][1::2])
         planes = [t for top in maxima for t in (top.sigmoid(), top, top.cos(), top.sin())]
         for arguments in ((coefficients, [], None), (coefficients, planes, peak)):
-            totals = [p.sums(g, y, center, *arguments) for p in (COMPILED, EAGER)]
+            totals = [p.sums(g, y, center, *arguments) for p in (compiled(), EAGER)]
             torch.testing.assert_close(*totals, rtol=1e-4, atol=1e-4)
