@@ -13,7 +13,8 @@ from engine.rundir import MACHINE, RunDir, flat
 from scripts.door import plain
 from scripts.values import check_options
 
-KINDS = {"precision": str, "device": str, "out": str}  # what no constructor is given
+# What no constructor is given.
+KINDS = {"precision": str, "compile": str | None, "device": str, "out": str}
 
 # What the model's node holds as well, once resolved.
 IN_MODEL = ("attn", "sites", "fusion", "conv", "norm", "tail", "stages", "slots")
