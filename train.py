@@ -25,7 +25,7 @@ def train(cfg: DictConfig, folder: RunDir, ranks: Ranks) -> dict[str, object]:
 
     device = prepare_device(ranks.device(cfg.device))
     recipe, source = build(cfg.recipe), build(cfg.data)
-    run = Run(network(cfg, ranks), recipe, cfg.seed, device, cfg.precision, ranks)
+    run = Run(network(cfg, ranks), recipe, cfg.seed, device, cfg.precision, ranks, cfg.compile)
     ranks.first(require_room, folder.path, run.model)
     images = source.everything(device, recipe.batch_size, ranks)
     run.resume(folder.path)

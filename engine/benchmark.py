@@ -68,7 +68,7 @@ class Contestant:
             if run.model.training:
                 run.model.eval()
             with run.autocast():
-                run.model(pixels)
+                run.forward(pixels)
 
         return cls(train, infer, batch_size, run.device)
 
@@ -157,7 +157,7 @@ def race(
     Each gets about `seconds`, split into at most `rounds` of equally many steps. The number of
     rounds and steps is settled after the warm-up, for all alike, and stays: where one step takes
     long there are fewer rounds, but never fewer than three, however long these take. In the
-    warm-up each does three steps of training and two of inference, which do not count.
+    warm-up each does four steps of training and two of inference, which do not count.
 
     All contestants are in memory at once, with their gradients and optimizer states; activations
     are there for one at a time. The steps train, so make contestants for this and drop them after.
@@ -179,6 +179,7 @@ def _warm_up(
         contestant = contestants[name]
         with _named(name):
             memory[name] = peak_memory(contestant.train, contestant.device)
+            contestant.train()  # what is to be compiled is compiled here
             contestant.infer()
             _wait(contestant.device)
             seconds.append(sum(_turn(contestant, 1, clock)))

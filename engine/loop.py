@@ -111,7 +111,7 @@ def train_step(
 def _backward(run: Run, pixels: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
     """Add the gradient of one part of a batch, `share` of it; the part's loss and logits."""
     with run.autocast():
-        logits = run.model(pixels)
+        logits = run.forward(pixels)
     loss = share * run.recipe.loss(run.model, logits, targets)
     loss.backward()
     return loss.detach(), logits.detach()
@@ -168,6 +168,7 @@ def _diverged(
 ) -> Diverged:
     """The error that tells what was not finite first since `start`, and at which step."""
     run.restore(start)
+    run.forward = run.model  # whose modules can be watched
     looking = _bar(run, "not finite: looking for where")
     bar = tqdm(updates(), total=steps, initial=run.step, **looking)
     what = first_fault(run, bar) or "a loss or a weight (not so when the steps were repeated)"

@@ -15,7 +15,8 @@ def peak_memory(step: Callable[[], object], device: torch.device) -> int:
     Counted are all tensors that the step reads or makes: parameters, gradients, buffers, optimizer
     state, batch, and what is kept for the backward pass; each memory once, however many tensors
     share it. What an operation allocates for itself and frees again is seen on a GPU only, whose
-    number is therefore higher. The same step has the same count on every run.
+    number is therefore higher. The same step has the same count on every run. While it is counted,
+    nothing is compiled: a compiled network's is that of the plain one.
     """
     with _LiveBytes() as live:
         step()

@@ -11,6 +11,7 @@ from torch import nn
 
 from engine import checkpoint
 from engine.allocator import keep_freed_memory
+from engine.compiled import compiled
 from engine.cost import params
 from engine.errors import Diverged, Refused, refusing
 from engine.ranks import ALONE, Ranks
@@ -30,12 +31,16 @@ class Run:
         device: str,
         precision: str,
         ranks: Ranks = ALONE,
+        compile: str | None = None,
     ) -> None:
         if precision not in PRECISIONS:
             raise Refused(f"precision={precision}: choose from {', '.join(PRECISIONS)}")
         if recipe.sparsity and not any(penalized(model)):
             raise Refused(f"recipe.sparsity={recipe.sparsity}: this network has nothing it acts on")
         self.model = model.to(device, memory_format=torch.channels_last)
+        self.forward = self.model  # the one that training calls
+        if compile is not None:
+            self.forward = compiled(self.model, compile, device, recipe.accumulate)
         self.recipe = recipe
         with refusing("recipe.optimizer"):
             self.optimizer = recipe.make_optimizer(self.model)

@@ -27,7 +27,8 @@ from engine.lock import locked
 
 # Where a run happens is no part of what it is.
 MACHINE = ("device", "out", "data.root", "data.workers", "data.timeout")
-LATER = {"syncbn": False}  # options with the value that runs had before there was a choice
+# Options with the value that runs had before there was a choice.
+LATER = {"syncbn": False, "compile": None}
 
 
 class RunDir:

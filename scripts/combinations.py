@@ -58,8 +58,9 @@ def values(key: str, text: str) -> list[str]:
 
 
 def reference(chosen: Overrides, against: str) -> Overrides:
-    """The same network at fp32 in the mode `against`."""
-    return chosen | {"precision": "fp32", "mode": against}
+    """The same network at fp32 in the mode `against`, not compiled."""
+    eager = {"compile": "null"} if "compile" in chosen else {}
+    return chosen | eager | {"precision": "fp32", "mode": against}
 
 
 def name(chosen: Overrides) -> str:

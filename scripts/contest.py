@@ -64,6 +64,8 @@ class Contest:
 
     def modules(self, chosen: Overrides) -> Beside:
         """The attention of the network by itself."""
+        if chosen.get("compile", "null") != "null":
+            raise Refused("what=modules runs modules one by one, as they are: leave out compile=")
         cfg, run = self._new_run(chosen)
         found = shapes(run.model, _attention(cfg), cfg.data.image_size)
         if not found:
@@ -88,7 +90,8 @@ class Contest:
             model = build(cfg.model)
             if MODES[chosen["mode"]].restated and not restate(model) and chosen["attn"] != "none":
                 raise Refused("only nam, se, eca and cbam are restated as they were published")
-            run = Run(model, build(cfg.recipe), cfg.seed, prepare_device(cfg.device), cfg.precision)
+            device, recipe = prepare_device(cfg.device), build(cfg.recipe)
+            run = Run(model, recipe, cfg.seed, device, cfg.precision, compile=cfg.compile)
         except Refused as refusal:
             raise Refused(f"{name(chosen)}: {refusal}") from refusal
         run.model.to(memory_format=_memory_format(chosen))

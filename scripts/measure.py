@@ -50,5 +50,5 @@ def _contestant(planned: Planned) -> Any:
     cfg = hydra.compose("train", words)
     torch.manual_seed(0)
     device = prepare_device(cfg.device)
-    run = Run(build(cfg.model), build(cfg.recipe), 0, device, cfg.precision)
+    run = Run(build(cfg.model), build(cfg.recipe), 0, device, cfg.precision, compile=cfg.compile)
     return Contestant.of(run, cfg.data.image_size, cfg.data.num_classes)

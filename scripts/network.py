@@ -17,6 +17,8 @@ def network(cfg: DictConfig, ranks: Ranks = ALONE) -> nn.Module:
     Its batch norms span the `ranks` if `cfg.syncbn`. Refused where it cannot take the images of
     `cfg.data`.
     """
+    if cfg.syncbn and cfg.compile:
+        raise Refused(f"compile={cfg.compile}: not with syncbn=true, whose norms talk in between")
     for key in ("num_classes", "image_size"):
         here, there = cfg.model.get(key), cfg.data[key]
         if here not in (None, there):

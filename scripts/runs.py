@@ -13,12 +13,13 @@ from engine.rundir import MACHINE, RunDir, flat
 from scripts.door import plain
 from scripts.values import check_options
 
-KINDS = {
+KINDS = {  # what no constructor is given
     "precision": str,
+    "compile": str | None,
     "syncbn": bool,
     "device": str,
     "out": str,
-}  # what no constructor is given
+}
 
 # What the model's node holds as well, once resolved.
 IN_MODEL = ("attn", "sites", "fusion", "conv", "norm", "tail", "stages", "slots")

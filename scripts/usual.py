@@ -162,7 +162,7 @@ def bare_loop(run: Run, images: Images, normalize: Normalize) -> Contestant:
                 group["lr"] = recipe.lr_at(step, steps)
             optimizer.zero_grad(set_to_none=True)
             with run.autocast():
-                logits = model(normalize(pixels))
+                logits = run.forward(normalize(pixels))
             F.cross_entropy(logits.float(), labels).backward()
             optimizer.step()
 

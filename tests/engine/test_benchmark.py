@@ -9,7 +9,7 @@ import torch
 from engine.benchmark import CPU_BATCH, Contestant, compare, race
 from engine.errors import Refused
 
-WARM_UP = 3  # steps of training before the rounds
+WARM_UP = 4  # steps of training before the rounds
 
 
 class Machine:
@@ -171,8 +171,8 @@ def test_a_race_gives_every_time_of_every_round():
     machine = Machine(lambda name, step: 1 + step)
     found = race({"one": machine.contestant("one", 3.0, 1.0)}, 1, clock=machine)
     assert (found.rounds, found.steps) == (3, 1)
-    assert found.train["one"] == pytest.approx([0.3 * step for step in (4, 5, 6)])
-    assert found.infer["one"] == pytest.approx([0.1 * step for step in (4, 5, 6)])
+    assert found.train["one"] == pytest.approx([0.3 * step for step in (5, 6, 7)])
+    assert found.infer["one"] == pytest.approx([0.1 * step for step in (5, 6, 7)])
     assert found.memory["one"] == 400
 
 

@@ -42,6 +42,17 @@ def test_a_run_may_go_on_elsewhere(tmp_path):
     assert rundir(tmp_path, seed=1).fingerprint != folder.fingerprint
 
 
+def test_a_run_from_before_there_was_a_choice_is_the_run_without_it(tmp_path):
+    old = rundir(tmp_path)
+    with old.claim():
+        write_json(old.path / "result.json", RESULT)
+    now = rundir(tmp_path, syncbn=False, compile=None)
+    assert now.result() == RESULT
+    assert now.fingerprint == old.fingerprint
+    with pytest.raises(Refused, match="compile: None -> default"):
+        rundir(tmp_path, compile="default").result()
+
+
 def test_a_second_process_is_refused_and_told_who_is_first(tmp_path):
     with (
         rundir(tmp_path).claim(),

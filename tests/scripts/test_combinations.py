@@ -20,6 +20,11 @@ def test_the_reference_is_one_for_all_precisions_and_modes():
     assert len(nothing_new) == 4
 
 
+def test_the_reference_is_not_compiled():
+    found = [name(one) for one in combinations({"attn": "nam", "compile": "default"}, "nchw")]
+    assert found[1:] == ["resnet18 fp32 nchw compile=null nam"]
+
+
 def test_plain_is_without_the_options_of_attention():
     chosen = {"model": "a", "attn.reduction": "8", "sites": "[post]", "attn": "se"}
     assert plain(chosen) == {"model": "a", "sites": "[post]", "attn": "none"}

@@ -76,6 +76,8 @@ VALUES = {
     "recipe.optimizer=adam": "recipe.optimizer=adam: expected a group of options with a _target_",
     "sites=[brunch]": "model: sites has brunch: choose from prenorm, inner, branch, identity",
     "precision=fp8": "precision=fp8: choose from fp32, bf16",
+    "compile=fast": "compile=fast: choose from default, reduce-overhead, max-autotune, null",
+    "compile=true": "compile=True: expected a word or null",
 }
 
 

@@ -109,6 +109,18 @@ def test_each_precision_and_mode_has_floors_of_its_own():
 
 
 @pytest.mark.usefixtures("_hydra")
+def test_a_compiled_network_beside_the_plain_one(monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "engine.run.compiled", lambda model, mode, device, parts: asked.append(mode) or model
+    )
+    speed = here("networks", "channels_last", attn="none", compile="default,null")
+    assert asked == ["default"]
+    assert [row.chosen["compile"] for row in speed.rows] == ["default", "null"]
+    assert speed.rows[0].against == speed.rows[1].name
+
+
+@pytest.mark.usefixtures("_hydra")
 def test_where_images_are_read_while_training_no_loader_stands_in():
     (row,) = here("networks", attn="none", recipe="imagenet_90ep").rows
     assert row.loader is None
@@ -131,6 +143,8 @@ def test_reading_photographs_is_measured_beside_torchvision(photos):
         ("networks", {"attn": "bam", "mode": "published"}, "bam: only nam, se, eca and cbam are"),
         ("modules", {"attn": "none"}, "none: there is no module of attention to be measured"),
         ("networks", {"attn": "psa"}, "psa: model: 4 branches"),
+        ("networks", {"attn": "nam", "compile": "fast"}, "compile=fast nam: compile=fast: choose"),
+        ("modules", {"attn": "nam", "compile": "default"}, "leave out compile="),
     ],
 )
 def test_a_combination_that_cannot_be_is_named(what, said, message):

@@ -1,0 +1,196 @@
+"""A compiled run is the run that it is without: the same files and hooks, resumed to the bit."""
+
+import sys
+from functools import partial
+
+import pytest
+import torch
+from torch import nn
+from torch._dynamo.utils import counters
+
+from engine import compiled as module
+from engine.benchmark import Contestant
+from engine.compiled import MODES, compiled
+from engine.diverged import Watch
+from engine.errors import Diverged, Refused
+from engine.images import Normalize
+from engine.loop import evaluate, train_epoch
+from engine.memory import peak_memory
+from engine.recipe import Recipe
+from engine.run import Run
+from engine.schedule import Cosine
+from tests.faults import children
+
+NORMALIZE = Normalize("cifar100")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _a_compiler():
+    try:
+        compiled(nn.Identity(), "default", "cpu", 1)
+    except Refused as refusal:
+        pytest.skip(str(refusal))
+
+
+@pytest.fixture
+def new_compiled(new_run):
+    """Make a compiled run of the small net."""
+
+    def make(mode="default", **options):
+        plain = new_run(**{"epochs": 2, "ema": 0.9} | options)
+        return Run(plain.model, plain.recipe, 0, "cpu", "fp32", compile=mode)
+
+    return make
+
+
+class Kill(BaseException):
+    pass
+
+
+def train(run, images, steps=None):
+    """To the end of the run, or until so many steps were made."""
+    left = iter(range(steps if steps is not None else 10**9))
+
+    def check():
+        if next(left, None) is None:
+            raise Kill
+
+    while run.epoch < run.recipe.epochs:
+        train_epoch(run, images, NORMALIZE, check)
+        run.next_epoch()
+    return run
+
+
+def same(a, b):
+    states = [run.state_dict() for run in (a, b)]
+    return all(
+        one.equal(other)
+        for part in ("model", "average")
+        for one, other in zip(*(state[part].values() for state in states), strict=True)
+    )
+
+
+@pytest.mark.parametrize("steps", [3, 5])  # 3: the first batch after it is the epoch's smaller one
+def test_a_run_that_is_interrupted_ends_the_same(new_compiled, images, tmp_path, steps):
+    unbroken = train(new_compiled(), images)
+    first = new_compiled()
+    with pytest.raises(Kill):
+        train(first, images, steps)
+    first.save(tmp_path)
+    resumed = new_compiled()
+    assert resumed.resume(tmp_path)
+    assert same(train(resumed, images), unbroken)
+
+
+def test_it_trains_what_the_plain_run_trains_and_files_the_same_names(
+    new_run, new_compiled, images
+):
+    options = {"epochs": 1, "lr": 0.01, "ema": 0.9}
+    run, plain = new_compiled(**options), new_run(**options)
+    counters.clear()
+    for one in (run, plain):
+        one.model[3].p = 0.0  # of dropout, whose random stream is another one compiled
+        train(one, images)
+    assert counters["stats"]["unique_graphs"] == 2  # of the full batches, and of the last
+    for part in ("model", "average"):
+        here, there = run.state_dict()[part], plain.state_dict()[part]
+        assert here.keys() == there.keys()
+        for name, tensor in here.items():
+            torch.testing.assert_close(tensor, there[name])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_computes_the_gradients_of_the_plain_network(new_run, images, mode):
+    x = NORMALIZE(images.pixels[:8]).to(memory_format=torch.channels_last)
+    found = []
+    for wrap in (lambda net: net, partial(compiled, mode=mode, device="cpu", parts=1)):
+        net = new_run().model
+        net[3].p = 0.0
+        wrap(net)(x).square().sum().backward()
+        found.append(torch.cat([p.grad.flatten() for p in net.parameters()]))
+    torch.testing.assert_close(*found)
+
+
+def test_hooks_and_evaluation_are_those_of_the_plain_network(new_compiled, images):
+    run = train(new_compiled(epochs=1, ema=None), images)
+    counters.clear()
+    with Watch(run.model) as watch:
+        evaluate(run, images, lambda pixels: NORMALIZE(pixels) * float("nan"), lambda: None)
+    assert watch.forward[:2] == ["the input of the network", "the output of 0 (Conv2d)"]
+    assert not counters["stats"]
+
+
+def test_the_first_fault_is_told_as_of_a_plain_run(new_compiled, images):
+    run = new_compiled()
+    with pytest.raises(Diverged, match="the input of the network is not finite at step 1"):
+        train_epoch(run, images, lambda pixels: NORMALIZE(pixels) * float("inf"), lambda: None)
+
+
+def graphs(model, *sizes):
+    """How many are compiled for batches of these sizes."""
+    counters.clear()
+    for size in sizes:
+        model(torch.zeros(size, 2))
+    return counters["stats"]["unique_graphs"]
+
+
+def test_many_sizes_and_networks_are_compiled_in_one_process():
+    assert graphs(compiled(nn.ReLU(), "default", "cpu", 1), *range(1, 11)) == 10
+
+
+def test_what_a_sweep_compiled_before_does_not_count(monkeypatch):
+    monkeypatch.setattr(module, "TOGETHER", 2)
+    with torch._dynamo.config.patch(recompile_limit=2):
+        for _ in range(3):
+            assert graphs(compiled(nn.ReLU(), "default", "cpu", 1), 1, 2) == 2
+
+
+@pytest.mark.parametrize(
+    ("mode", "parts", "message"),
+    [
+        ("fast", 1, "compile=fast: choose from default, reduce-overhead, max-autotune, null"),
+        ("reduce-overhead", 2, "take compile=default, or recipe.accumulate=1"),
+        ("max-autotune", 2, "take compile=default, or recipe.accumulate=1"),
+    ],
+)
+def test_what_cannot_be_is_refused(mode, parts, message):
+    with pytest.raises(Refused, match=message):
+        compiled(nn.Identity(), mode, "cpu", parts)
+
+
+def test_a_batch_in_parts_is_compiled_without_graphs(new_compiled, images):
+    train(new_compiled(epochs=1, accumulate=2), images)
+
+
+def test_without_a_compiler_it_is_refused_in_one_line(tmp_path):
+    words = (*children.SMALL, "compile=default")
+    assert children.train(tmp_path, *words, before=break_compiler) == 2
+    (line,) = children.said(tmp_path).splitlines()
+    assert "compile=default: nothing can be compiled here: InvalidCxxCompiler: No working" in line
+    assert not [*tmp_path.rglob("config.yaml")]
+
+
+def break_compiler():
+    torch._inductor.config.cpp.cxx = (None, "/bin/false")
+
+
+def test_who_does_not_ask_for_it_does_not_wait_for_it():
+    assert "torch._inductor.compile_fx" in sys.modules  # here it was asked for
+    assert children.fork(plain_step) == 0
+
+
+def plain_step():
+    options = {"optimizer": torch.optim.SGD, "schedule": Cosine(), "batch_size": 2}
+    run = Run(nn.Linear(1, 1), Recipe(epochs=1, lr=0.1, **options), 0, "cpu", "fp32")
+    run.optimizer.step()
+    sys.exit("torch._inductor.compile_fx" in sys.modules)
+
+
+def test_its_memory_is_counted_as_that_of_the_plain_network(new_run, new_compiled):
+    counted = []
+    for run in (new_run(ema=0.9), new_compiled()):
+        contestant = Contestant.of(run, image_size=8, classes=3, batch_size=4)
+        counted.append(peak_memory(contestant.train, contestant.device))
+        contestant.train()
+        contestant.infer()
+    assert counted[0] == counted[1]
