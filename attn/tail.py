@@ -21,7 +21,7 @@ A module's `forward` stays what it means, and is what runs wherever `FusedTail` 
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -146,7 +146,7 @@ def _is_watched(module: nn.Module) -> bool:
 
 def compiles(y: Tensor) -> bool:
     """Whether the passes can be compiled for such a map; says so before, and why if not."""
-    _say("compiling the ends of the blocks: some ten seconds the first time on a machine")
+    _announce()
     limits = torch._dynamo.config
     limits.recompile_limit = max(limits.recompile_limit, KINDS)
     try:
@@ -156,6 +156,11 @@ def compiles(y: Tensor) -> bool:
         _say(f"no compiler works here, so they run module by module: {reason}")
         return False
     return True
+
+
+@cache
+def _announce() -> None:
+    _say("compiling the ends of the blocks: up to a minute the first time on a machine")
 
 
 def _say(what: str) -> None:

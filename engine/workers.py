@@ -5,6 +5,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
@@ -31,6 +32,9 @@ class Workers:
     They know nothing but the task, live on from one `map` to the next, and ignore the signals that
     make the main process save and leave. One that dies, raises, or gives nothing for `timeout`
     seconds ends the run: DataLost. With a count of 0, this process does the work itself.
+
+    On Linux they are forked whatever the default: they end when their parent is gone, which one of
+    a fork server is not when this process is killed.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Workers:
             collate_fn=_as_it_is,
             timeout=timeout if count else 0,
             pin_memory=pin_memory,
+            multiprocessing_context="fork" if count and sys.platform == "linux" else None,
             worker_init_fn=_ignore_signals,
             persistent_workers=count > 0,
             generator=torch.Generator(),  # or it would draw from everybody's

@@ -1,14 +1,16 @@
 """F1: a run that is killed at any step ends, by the same command again, with the same bits."""
 
 import json
+import os
 import random
 import signal
+import time
 from functools import partial
 
 import pytest
 import torch
 
-from tests.faults.children import train
+from tests.faults.children import start, train
 from tests.faults.harm import forget, kill
 
 SMALL = ["data=digits", "data.image_size=8", "model=resnet20", "recipe=digits", "device=cpu"]
@@ -58,6 +60,14 @@ def same(a, b):
     return a.equal(b) if isinstance(a, torch.Tensor) else a == b
 
 
+def is_alive(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_f1_a_run_killed_at_any_step_ends_with_the_same_bits(case, rounds, tally, tmp_path, photos):
     random_tick, unbroken = random.Random(case), tmp_path / "unbroken"
@@ -69,6 +79,17 @@ def test_f1_a_run_killed_at_any_step_ends_with_the_same_bits(case, rounds, tally
         codes = train(cwd, *run, before=partial(kill, tick)), train(cwd, *run)
         outcomes.append(codes == (-signal.SIGKILL, 0) and same(left(cwd), left(unbroken)))
     tally("F1", f"SIGKILL at a random step ({case}), repeated: equal to the bit", outcomes)
+
+
+def test_f1_the_workers_of_a_killed_run_end_as_well(tmp_path, photos):
+    run = [*CASES["streamed, 2 workers"], f"data.root={photos}"]
+    process = start(tmp_path, *run, before=partial(kill, TICKS // 2))
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    patience = time.monotonic() + 30  # a worker looks for its parent every five seconds
+    while is_alive(process.pid) and time.monotonic() < patience:
+        time.sleep(0.2)
+    assert not is_alive(process.pid)
 
 
 def test_f1_control_a_resume_that_forgets_the_average_is_told_apart(tmp_path):
