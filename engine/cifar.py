@@ -2,6 +2,8 @@
 
 The published archives are pickles. They are read from inside the `.tar.gz`, whose SHA-256 is
 checked, or from the unpacked folder, by an unpickler that knows byte strings and arrays only.
+
+In every shape the images come by class, and in it by file name: a run's bits do not depend on it.
 """
 
 import functools
@@ -119,13 +121,15 @@ def _from_tar(archive: Archive, path: Path, split: str) -> Images:
 def _from_batches(archive: Archive, split: str, read: Callable[[str], bytes]) -> Images:
     file, key = archive.names
     names = tuple(unpickle(read(file))[key])
-    pixels, labels = [], []
+    pixels, labels, files = [], [], []
     for name in archive.batches[split]:
         batch = unpickle(read(name))
         pixels.append(_pixels(batch.get("data"), name))
         labels += _labels(batch.get(archive.labels), len(pixels[-1]), len(names), name)
-    whole = torch.from_numpy(np.concatenate(pixels)).permute(0, 2, 3, 1).contiguous()
-    return Images(whole, torch.tensor(labels), names)
+        files += _files(batch.get("filenames"), len(pixels[-1]), name)
+    order = sorted(range(len(files)), key=lambda i: (labels[i], files[i]))
+    whole = torch.from_numpy(np.concatenate(pixels)[order]).permute(0, 2, 3, 1).contiguous()
+    return Images(whole, torch.tensor(labels)[order], names)
 
 
 def _pixels(data: object, file: str) -> np.ndarray:
@@ -139,6 +143,13 @@ def _labels(labels: object, images: int, classes: int, file: str) -> list[int]:
     if not right or not all(isinstance(i, int) and 0 <= i < classes for i in labels):
         raise ValueError(f"{file} is no batch of CIFAR: its labels do not fit its {images} images")
     return labels
+
+
+def _files(files: object, images: int, file: str) -> list[str]:
+    right = isinstance(files, list) and len(files) == images
+    if not right or not all(isinstance(name, str) for name in files):
+        raise ValueError(f"{file} is no batch of CIFAR: it does not name the file of each image")
+    return files
 
 
 class _Restricted(pickle.Unpickler):

@@ -13,9 +13,16 @@ import pytest
 from engine import cifar
 from engine.cifar import ARCHIVES, CIFAR
 
+
+def batch(labels):
+    names = [f"{i}.png" for i in range(len(labels))]
+    pixels = np.zeros((len(labels), 3072), np.uint8)
+    return {"data": pixels, "fine_labels": labels, "filenames": names}
+
+
 FILES = {
-    "train": {"data": np.zeros((4, 3072), np.uint8), "fine_labels": [0, 1, 0, 1]},
-    "test": {"data": np.zeros((2, 3072), np.uint8), "fine_labels": [0, 1]},
+    "train": batch([0, 1, 0, 1]),
+    "test": batch([0, 1]),
     "meta": {"fine_label_names": ["ant", "bee"]},
 }
 
@@ -117,6 +124,9 @@ def test_pickles_that_run_code_or_take_all_memory_are_refused(tmp_path, tally):
         refused(unpacked(tmp_path, "list", [1, 2]), "no batch of CIFAR"),
         refused(unpacked(tmp_path, "labels", FILES["train"] | {"fine_labels": [0, 1]}), "labels"),
         refused(unpacked(tmp_path, "range", FILES["train"] | {"fine_labels": [9] * 4}), "labels"),
+        refused(
+            unpacked(tmp_path, "names", FILES["train"] | {"filenames": [1] * 4}), "file of each"
+        ),
     ]
     assert not harm.exists()
     tally("B4", "pickles: os.system, arrays of objects, of any size, cut", [ran, all(arrays)])
