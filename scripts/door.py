@@ -4,6 +4,7 @@ Names are checked before torch is imported, values before any data is read.
 """
 
 import difflib
+import logging
 import os
 import re
 import sys
@@ -48,6 +49,8 @@ def door(task: Callable[[DictConfig], Any], config_name: str) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here instead of being printed
     # Threads that spin at barriers make a CPU that does anything else besides many times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    # Compiling for a CPU warns of a CUDA toolkit that has no GPU.
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     sys.argv[1:] = sorted(map(forced, sys.argv[1:]), key=lambda a: a not in SWEEP)
     OmegaConf.register_new_resolver("classes", count_classes, replace=True)
     version = {} if hydra.__version__ >= "1.4" else {"version_base": "1.3"}
