@@ -95,7 +95,7 @@ def _sum(times: Iterable[float | None]) -> str:
     known = list(times)
     if None in known:
         return "time unknown until one like them has finished"
-    return f"about {duration(sum(known))}"
+    return f"about {duration(sum(known))} one after another"
 
 
 def _seed(run: Planned) -> str:

@@ -91,7 +91,7 @@ def test_the_time_to_come_is_that_of_the_most_similar_finished_runs():
     (run.folder.path / "metrics.jsonl").write_text("{}\n")
     assert seconds(run, [nam]) == 45
     text = listing([section], lacking([section]), [nam])
-    assert "missing: 3 of 3 runs, about 3 min" in text
+    assert "missing: 3 of 3 runs, about 3 min one after another" in text
     assert "nam: seeds 0 (at epoch 1 of 4)" in text
 
 
