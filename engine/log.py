@@ -5,8 +5,9 @@ same file as one that was not.
 """
 
 import json
+import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -35,6 +36,7 @@ class Log:
 
     def __init__(self, folder: RunDir, run: Run) -> None:
         self.path = folder.path / "metrics.jsonl"
+        self.whose = _whose(folder.labels) if multiprocessing.parent_process() else ""
         epoch = run.epoch
         tqdm.write(f"{folder.path}: " + (f"resuming after epoch {epoch}" if epoch else str(run)))
         self.rows = self._rows()[:epoch]
@@ -75,7 +77,7 @@ class Log:
             for name, value in points.items():
                 self.board.add_scalar(name.replace(".", "/"), value, epoch)
             self.board.flush()
-        tqdm.write(_line(row, run))
+        tqdm.write(self.whose + _line(row, run))
 
     def attention(self, run: Run, seen: Attention) -> None:
         """Show in TensorBoard what the attention of `run` does in the epoch that it ends."""
@@ -118,6 +120,11 @@ class Silence:
 
     def attention(self, run: Run, seen: Attention) -> None:
         pass
+
+
+def _whose(labels: Mapping[str, Any]) -> str:
+    """For processes that share a terminal, as the runs of a sweep that goes on side by side."""
+    return f"{labels['model']} {labels['attn']} seed {labels['seed']}  "
 
 
 def _line(row: dict[str, Any], run: Run) -> str:

@@ -127,3 +127,11 @@ def test_of_a_plain_network_no_gates_are_shown(folder, run, tmp_path):
     tags = EventAccumulator(str(tmp_path)).Reload().Tags()
     assert (tags["scalars"], tags["images"]) == ([], [])
     assert "custom_scalars__config__" not in tags["tensors"]
+
+
+def test_runs_that_share_a_terminal_say_whose_line_it_is(folder, run, monkeypatch, capsys):
+    epochs(folder, run, [0]).board.close()
+    assert capsys.readouterr().out.splitlines()[-1].startswith("epoch   1/")
+    monkeypatch.setattr("multiprocessing.parent_process", object)
+    epochs(folder, run, [0]).board.close()
+    assert capsys.readouterr().out.splitlines()[-1].startswith("resnet20 nam seed 0  epoch   1/")

@@ -57,6 +57,7 @@ def test_a_killed_sweep_is_finished_by_its_repetition(tmp_path, launcher):
     after = results(tmp_path)
     assert len(before) < len(after) == 4
     assert before.items() <= after.items()
+    assert "joblib" not in launcher[0] or "\nresnet20 se seed 1  epoch   1/1" in said
 
 
 def is_held(lock):
