@@ -1,0 +1,75 @@
+"""What is committed below results/: tables follow from their runs, runs from the configuration."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "results"
+TABLES = sorted(path.name for path in RESULTS.iterdir())
+
+
+def runs(name):
+    return sorted((RESULTS / name / "runs").rglob("result.json"))
+
+
+@pytest.fixture(scope="module", params=TABLES)
+def rendered(request, tmp_path_factory):
+    """A table made again from its runs: its name, where it is now, what was said."""
+    name, to = request.param, tmp_path_factory.mktemp("results")
+    (to / name).mkdir()
+    shutil.copy(RESULTS / name / "cost.json", to / name)
+    command = ["scripts/table.py", f"table={name}", f"runs=results/{name}/runs", f"to={to}"]
+    ended = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=dict(os.environ), capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    return name, to / name, ended.stdout
+
+
+@pytest.mark.parametrize("file", ["table.md", "table.csv", "table.tex"])
+def test_a_table_follows_from_its_runs(rendered, file):
+    name, made, _ = rendered
+    assert (made / file).read_text() == (RESULTS / name / file).read_text()
+
+
+def test_no_run_is_missing_or_left_out(rendered):
+    *_, said = rendered
+    assert "missing" not in said
+    assert "left out" not in said
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_result_is_that_of_its_log(name):
+    for path in runs(name):
+        result = json.loads(path.read_text())
+        lines = (path.parent / "metrics.jsonl").read_text().splitlines()
+        log = [json.loads(line) for line in lines]
+        assert len(log) == result["epochs"]
+        assert (log[-1]["test.top1"], log[-1]["test.top5"]) == (result["top1"], result["top5"])
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_all_runs_are_of_one_source_and_one_machine(name):
+    kinds = [json.loads(path.read_text()) for path in runs(name)]
+    assert len({tuple(kind[key] for key in ("revision", "torch", "device")) for kind in kinds}) == 1
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_no_run_holds_a_path_of_the_machine(name):
+    for path in runs(name):
+        config = yaml.safe_load((path.parent / "config.yaml").read_text())
+        assert not Path(config["out"]).is_absolute()
+        assert not Path(config["data"]["root"]).is_absolute()
+
+
+def test_the_readme_shows_the_table_of_the_cpu():
+    table = (RESULTS / "cifar100_cpu/table.md").read_text()
+    start = table.index("| attn ")
+    assert table[start : table.index("\n\n", start)] in (ROOT / "README.md").read_text()
