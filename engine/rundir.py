@@ -24,6 +24,7 @@ import yaml
 from engine.errors import Refused, refusing
 from engine.files import UNFINISHED, read_json, write_text
 from engine.lock import locked
+from engine.renamed import modernize
 
 # Where a run happens is no part of what it is.
 MACHINE = ("device", "out", "data.root", "data.workers", "data.timeout")
@@ -71,23 +72,29 @@ class RunDir:
             write_text(self.path / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
             yield
 
-    def _compare(self) -> None:
+    def differences(self) -> list[str] | None:
+        """How the configuration stored in the directory differs, as `key: stored -> asked for`.
+
+        None where no configuration is stored; Refused where the stored one cannot be read.
+        """
         path = self.path / "config.yaml"
         try:
             found = yaml.safe_load(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return
+            return None
         except (OSError, ValueError, yaml.YAMLError) as error:
             first = str(error).partition("\n")[0]
             raise Refused(f"{path} cannot be read ({first}); choose another out=...") from error
         there, here = _identity(found), _identity(self.config)
         differing = [key for key in {**there, **here} if there.get(key) != here.get(key)]
-        if differing:
-            first = [f"{k}: {there.get(k)} -> {here.get(k)}" for k in differing[:3]]
+        return [f"{key}: {there.get(key)} -> {here.get(key)}" for key in differing]
+
+    def _compare(self) -> None:
+        if differing := self.differences():
             more = [f"{len(differing) - 3} more"] if len(differing) > 3 else []
             raise Refused(
-                f"{self.path} holds a run of another configuration ({', '.join(first + more)}); "
-                "remove it, or choose another out=..."
+                f"{self.path} holds a run of another configuration "
+                f"({', '.join(differing[:3] + more)}); remove it, or choose another out=..."
             )
 
     def _leave(self) -> None:
@@ -99,7 +106,7 @@ class RunDir:
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
-        for key, value in flat(config)
+        for key, value in flat(modernize(config))
         if key not in MACHINE and (key, value) not in LATER.items()
     }
 

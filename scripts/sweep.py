@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from engine.errors import Refused
 from report.collect import Record, epochs_done, read
 from scripts.plan import Planned, Section
 
@@ -16,9 +17,17 @@ UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 def record(run: Planned) -> tuple[Record | None, str]:
     """What a planned run measured; or None and why there is nothing that can be used."""
     found, reason = read(run.folder.path)
-    if found and found["config"] != run.folder.fingerprint:
+    if found and found["config"] != run.folder.fingerprint and _differs(run):
         return None, "it holds a run of another configuration"
     return found, reason
+
+
+def _differs(run: Planned) -> bool:
+    """Whether the stored configuration differs by more than old names of classes and options."""
+    try:
+        return run.folder.differences() != []
+    except Refused:
+        return True
 
 
 def lacking(plan: Sequence[Section]) -> list[Planned]:

@@ -1,0 +1,50 @@
+"""Old names of classes and options, and the names they have today.
+
+Stored configurations are read through these tables: a run does not depend on the file or the name
+of a class, so moving or renaming a class leaves every finished run finished. The command line
+still takes the old names of options.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+CLASSES = {
+    "engine.augment.CropFlip": "engine.transforms.CropFlip",
+    "engine.augment.Keep": "engine.transforms.Identity",
+    "engine.cifar.CIFAR": "engine.datasets.CIFAR",
+    "engine.crop.ResizedCrop": "engine.transforms.ResizedCrop",
+    "engine.digits.Digits": "engine.datasets.Digits",
+    "engine.folder.Folder": "engine.datasets.Folder",
+    "engine.imagenet.ImageNet": "engine.datasets.ImageNet",
+    "engine.recipe.Recipe": "engine.training.Recipe",
+    "engine.schedule.Cosine": "engine.training.Cosine",
+    "engine.schedule.Exponential": "engine.training.Exponential",
+    "engine.schedule.OneCycle": "engine.training.OneCycle",
+    "engine.schedule.Step": "engine.training.Step",
+    "attn.FusedTail": "attn.FusedEpilogue",
+}
+OPTIONS = {"tail": "epilogue"}
+
+
+def class_name(name: str) -> str:
+    """Today's name of a class, or the name as it is."""
+    return CLASSES.get(name, name)
+
+
+def option(key: str) -> str:
+    """Today's name of a dotted option: `tail.devices` is `epilogue.devices`."""
+    return ".".join(OPTIONS.get(part, part) for part in key.split("."))
+
+
+def modernize(tree: Any) -> Any:
+    """A stored configuration with today's names, as a new tree."""
+    if isinstance(tree, list):
+        return [modernize(item) for item in tree]
+    if not isinstance(tree, Mapping):
+        return tree
+    return {
+        option(str(key)): class_name(value)
+        if key == "_target_" and isinstance(value, str)
+        else modernize(value)
+        for key, value in tree.items()
+    }
