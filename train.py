@@ -5,8 +5,8 @@ from functools import partial
 
 from omegaconf import DictConfig
 
+from engine.distributed.ranks import Ranks, together
 from engine.errors import enough_memory
-from engine.ranks import Ranks, together
 from engine.rundir import RunDir
 from scripts.door import build, door
 from scripts.runs import run_directory

@@ -13,8 +13,8 @@ from engine import checkpoint
 from engine.allocator import keep_freed_memory
 from engine.compiled import compiled
 from engine.cost import params
+from engine.distributed.ranks import ALONE, Ranks
 from engine.errors import Diverged, Refused, refusing
-from engine.ranks import ALONE, Ranks
 from engine.recipe import Recipe, penalized
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}

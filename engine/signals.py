@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
-from engine.ranks import ALONE, Ranks
+from engine.distributed.ranks import ALONE, Ranks
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 FORWARDED = 5.0  # seconds in which torchrun passes on to its ranks what they had themselves

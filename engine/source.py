@@ -3,10 +3,10 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from engine.distributed.ranks import Ranks
 from engine.errors import refusing
 from engine.images import Images, Normalize
 from engine.keyed import permutation
-from engine.ranks import Ranks
 from engine.stream import Stream
 
 

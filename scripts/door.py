@@ -20,8 +20,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from engine.distributed.ranks import world_size
 from engine.errors import Refused
-from engine.ranks import world_size
 from engine.signals import exit_on_signals
 from scripts.answers import first_line, translated
 from scripts.targets import UnknownTarget, options

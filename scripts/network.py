@@ -6,8 +6,8 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
+from engine.distributed.ranks import ALONE, Ranks
 from engine.errors import Refused
-from engine.ranks import ALONE, Ranks
 from scripts.door import build
 
 

@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from engine.augment import CropFlip
+from engine.distributed.ranks import ALONE, together
+from engine.distributed.sync_batchnorm import SyncBatchNorm
 from engine.errors import Refused
 from engine.images import Images, Normalize
 from engine.loop import predict, train_epoch
-from engine.ranks import ALONE, together
 from engine.recipe import Recipe
 from engine.run import Run
 from engine.schedule import Cosine
-from engine.syncbn import SyncBatchNorm
 from tests import ranked
 
 
@@ -31,7 +31,9 @@ NORMALIZE = Normalize("cifar100")
 
 
 def several(rank, world):
-    from engine.distributed import Several  # torch.distributed: not for every test process
+    from engine.distributed.process_group import (
+        Several,  # torch.distributed: not for every test process
+    )
 
     return Several(rank, world)
 

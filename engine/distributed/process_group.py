@@ -18,8 +18,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from engine.distributed.heartbeat import Pulse
 from engine.errors import Refused, Stopped
-from engine.pulse import Pulse
 from engine.signals import ignore_signals
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ def joined(identity: str) -> Iterator["Several"]:
 
 
 class Several:
-    """One of `world` ranks; engine.ranks.Ranks says what the methods do."""
+    """One of `world` ranks; engine.distributed.ranks.Ranks says what the methods do."""
 
     def __init__(self, rank: int, world: int) -> None:
         self.rank = rank
@@ -126,7 +126,7 @@ class Several:
         return whole
 
     def synced(self, model: nn.Module) -> nn.Module:
-        from engine.syncbn import synced  # it talks over this module
+        from engine.distributed.sync_batchnorm import synced  # it talks over this module
 
         return synced(model)
 

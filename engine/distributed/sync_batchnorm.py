@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from engine import distributed
+from engine.distributed import process_group as distributed
 
 
 class SyncBatchNorm(_BatchNorm):

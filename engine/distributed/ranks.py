@@ -118,7 +118,7 @@ def together(identity: str) -> Iterator[Ranks]:
     if world_size() == 1:
         yield ALONE
         return
-    from engine.distributed import joined
+    from engine.distributed.process_group import joined
 
     with joined(identity) as ranks:
         yield ranks
