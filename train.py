@@ -7,20 +7,20 @@ from omegaconf import DictConfig
 
 from engine.distributed.ranks import Ranks, together
 from engine.errors import enough_memory
-from engine.rundir import RunDir
+from engine.storage.run_dir import RunDir
 from scripts.door import build, door
 from scripts.runs import run_directory
 
 
 def train(cfg: DictConfig, folder: RunDir, ranks: Ranks) -> dict[str, object]:
     """Train to the last epoch, resuming what `folder` holds; return the result."""
-    from engine.checkpoint import require_room  # torch: not before the names are checked
     from engine.gates import look
     from engine.log import Log, Silence
     from engine.loop import evaluate, train_epoch
     from engine.result import finish
     from engine.run import Run, prepare_device
     from engine.signals import Interruption
+    from engine.storage.checkpoint import require_room  # torch: not before the names are checked
     from scripts.network import network
 
     device = prepare_device(ranks.device(cfg.device))

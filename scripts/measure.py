@@ -7,7 +7,7 @@ from typing import Any
 
 import hydra
 
-from engine.files import read_json, write_json
+from engine.storage.atomic import read_json, write_json
 from scripts.door import build, forced
 from scripts.plan import Planned, Section
 from scripts.sweep import record

@@ -10,7 +10,7 @@ import hydra
 from omegaconf import OmegaConf
 
 from engine.errors import Refused
-from engine.rundir import MACHINE, RunDir
+from engine.storage.run_dir import MACHINE, RunDir
 from scripts.door import check_names, forced, plain
 from scripts.runs import run_directory
 

@@ -9,7 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from engine.errors import Refused
-from engine.rundir import MACHINE, RunDir, flat
+from engine.storage.run_dir import MACHINE, RunDir, flat
 from scripts.door import plain
 from scripts.values import check_options
 

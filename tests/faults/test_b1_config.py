@@ -21,8 +21,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from engine.rundir import flat
 from engine.source import Source
+from engine.storage.run_dir import flat
 from scripts.door import CONF
 
 ROOT = Path(__file__).parents[2]
@@ -173,7 +173,7 @@ def structure() -> Iterator[Mutation]:
 def targets() -> Iterator[Mutation]:
     bad = (
         "os.system", "builtins.eval", "subprocess.run", "torch.load", "attn.nope", "attn.", "3",
-        "null", "[a]", "torch.nn.functional.relu", "engine.checkpoint.os.system",
+        "null", "[a]", "torch.nn.functional.relu", "engine.storage.checkpoint.os.system",
     )  # fmt: skip
     for node in ("attn", "recipe.optimizer", "model", "data"):
         for target in bad:

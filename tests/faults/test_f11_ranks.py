@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from engine.checkpoint import read
+from engine.storage.checkpoint import read
 from tests.faults.children import SMALL, run_of, said, same, tidy, train, wrap
 from tests.ranked import start_training
 from tests.ranked import train as train_ranks

@@ -5,8 +5,8 @@ from functools import partial
 import pytest
 import torch
 
-from engine.checkpoint import read
 from engine.errors import enough_memory
+from engine.storage.checkpoint import read
 from tests.faults.children import SMALL, run_of, said, same, train, wrap
 
 ERRORS = {

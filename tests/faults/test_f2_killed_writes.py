@@ -6,8 +6,9 @@ import signal
 
 import torch
 
-from engine import checkpoint, files
-from engine.rundir import RunDir
+from engine.storage import atomic as files
+from engine.storage import checkpoint
+from engine.storage.run_dir import RunDir
 from tests.faults.children import fork
 
 SIZE = 24_000  # numbers in the state: about 100,000 bytes

@@ -10,8 +10,8 @@ from functools import partial
 
 import pytest
 
-from engine.checkpoint import read
 from engine.signals import SIGNALS
+from engine.storage.checkpoint import read
 from tests.faults.children import ROOT, SMALL, run_of, said, same, tidy, train, wrap
 
 PHASES = {  # what is called there, and at which of the calls the signal comes
@@ -19,7 +19,7 @@ PHASES = {  # what is called there, and at which of the calls the signal comes
     "data wait": ("engine.augment", "CropFlip.__call__", 7),
     "step": ("engine.loop", "train_step", 8),
     "validation": ("engine.loop", "predict", 2),
-    "saving": ("engine.checkpoint", "verify", 1),
+    "saving": ("engine.storage.checkpoint", "verify", 1),
     "between epochs": ("engine.run", "Run.next_epoch", 1),
     "result": ("engine.result", "cost", 1),
 }

@@ -6,8 +6,8 @@ import shutil
 import pytest
 import torch
 
-from engine import checkpoint
 from engine.errors import Refused
+from engine.storage import checkpoint
 
 STATE = {"model": {"w": torch.arange(20_000.0), "b": torch.ones(7)}, "epoch": 4, "seconds": 1.5}
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from engine import files
-from engine.checkpoint import load, read
 from engine.errors import Refused, Stopped
+from engine.storage import atomic as files
+from engine.storage.checkpoint import load, read
 from tests.faults.children import SMALL, run_of, said, same, tidy, train, wrap
 
 SITES = (

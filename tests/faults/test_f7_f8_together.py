@@ -9,9 +9,9 @@ from contextlib import suppress
 
 import pytest
 
-from engine import lock
 from engine.errors import Refused
-from engine.rundir import RunDir
+from engine.storage import lock
+from engine.storage.run_dir import RunDir
 from tests.faults.children import context
 
 

@@ -38,10 +38,10 @@ def test_options_follow_bases_and_partials():
         "functools.partial",
         "torch.load",
         "attn.nam.torch.hub.load",
-        "engine.rundir.os.system",
-        "engine.checkpoint.os.system",
-        "engine.checkpoint.load",  # a function of ours: only classes are targets
-        "engine.rundir.Path",  # imported there, but not ours
+        "engine.storage.run_dir.os.system",
+        "engine.storage.checkpoint.os.system",
+        "engine.storage.checkpoint.load",  # a function of ours: only classes are targets
+        "engine.storage.run_dir.Path",  # imported there, but not ours
         "torch.nn.functional.relu",
         "torch.optim.nothing",
         "attn.NAMM",

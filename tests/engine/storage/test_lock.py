@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from engine import lock
 from engine.errors import Refused
+from engine.storage import lock
 
 # A process that holds a lock, starts a child, which shares it, and is gone.
 LINGERING = """

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.errors import Refused, Stopped
-from engine.files import replacing, require_space
+from engine.storage.atomic import replacing, require_space
 
 FORMAT = 2
 NAMES = ("last.pt", "previous.pt")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from engine.renamed import CLASSES, modernize
+from engine.storage.renamed import CLASSES, modernize
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,8 +4,8 @@ import random
 import pytest
 import torch
 
-from engine import checkpoint
 from engine.errors import Refused, Stopped
+from engine.storage import checkpoint
 
 STATE = {"model": {"w": torch.arange(3000.0)}, "epoch": 4}
 

@@ -22,9 +22,9 @@ from typing import Any
 import yaml
 
 from engine.errors import Refused, refusing
-from engine.files import UNFINISHED, read_json, write_text
-from engine.lock import locked
-from engine.renamed import modernize
+from engine.storage.atomic import UNFINISHED, read_json, write_text
+from engine.storage.lock import locked
+from engine.storage.renamed import modernize
 
 # Where a run happens is no part of what it is.
 MACHINE = ("device", "out", "data.root", "data.workers", "data.timeout")

@@ -3,8 +3,8 @@ import os
 import pytest
 
 from engine.errors import Refused
-from engine.files import write_json
-from engine.rundir import RunDir, flat
+from engine.storage.atomic import write_json
+from engine.storage.run_dir import RunDir, flat
 
 CONFIG = {"data": {"name": "cifar100", "root": "here"}, "seed": 0, "device": "cpu"}
 RESULT = {"top1": 1.0, "top5": 2.0}

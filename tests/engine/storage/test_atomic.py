@@ -4,7 +4,7 @@ import os
 import pytest
 
 from engine.errors import Refused, Stopped
-from engine.files import read_json, replacing, write_json, write_text, writing
+from engine.storage.atomic import read_json, replacing, write_json, write_text, writing
 
 
 def test_a_file_is_replaced_in_one_step(tmp_path):
