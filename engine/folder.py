@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from engine.crop import LONGEST
 from engine.decode import decode, unreadable
 from engine.images import Images
 from engine.listing import Files, find, same_classes
 from engine.source import Source
+from engine.transforms.crop import LONGEST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ def _require_memory(files: Files, image_size: int) -> None:
         raise ValueError(
             f"{len(files):,} images of {image_size} pixels take {needed / 1e9:.1f} GB of "
             f"{memory / 1e9:.1f}; stream them: data=imagenet data.classes=null data.root=... "
-            f"data.image_size={image_size}, and a recipe with engine.crop.ResizedCrop"
+            f"data.image_size={image_size}, and a recipe with engine.transforms.crop.ResizedCrop"
         )
 
 

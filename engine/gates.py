@@ -16,10 +16,10 @@ from statistics import fmean
 import torch
 from torch import Tensor, nn
 
-from engine.augment import Keep
 from engine.images import Images, Normalize
 from engine.loop import EVALUATION_BATCH
 from engine.run import Run
+from engine.transforms.batch import Keep
 
 CELL = (12, 48)  # pixels, high and wide, of a weight in a picture
 

@@ -7,10 +7,10 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from engine.augment import Augment
-from engine.crop import Crop
 from engine.errors import Refused
 from engine.keyed import uniform
+from engine.transforms.batch import Augment
+from engine.transforms.crop import Crop
 
 STATISTICS = {  # mean and standard deviation by channel, over the training images, in [0, 1]
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from engine.augment import Keep
 from engine.diverged import first_fault
 from engine.errors import Diverged
 from engine.images import Images, Normalize
 from engine.keyed import key, permutation
 from engine.run import Run
+from engine.transforms.batch import Keep
 
 EVALUATION_BATCH = 250  # images, on each rank
 LOOKS = 20  # at the loss, in an epoch, and at least

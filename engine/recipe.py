@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from engine.augment import Augment, Keep, Then
 from engine.average import EMA, Average, Latest
-from engine.crop import Crop
-from engine.mix import mixed
-from engine.randaugment import RandAugment
+from engine.transforms.batch import Augment, Keep, Then
+from engine.transforms.crop import Crop
+from engine.transforms.mixup import mixed
+from engine.transforms.randaugment import RandAugment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +23,8 @@ class Recipe:
     `lr` is the peak rate at this `batch_size`; `warmup_epochs` of linear warm-up multiply the
     schedule; `sparsity` is the p of NAM's penalty p·Σ|γ|, added to the loss.
 
-    `randaugment` is the magnitude, of 30, of engine.randaugment after `augment`; `mixup` and
-    `cutmix` are the α of engine.mix; 0 is none of it. `accumulate` is the number of parts in which
+    `randaugment` is the magnitude, of 30, of engine.transforms.randaugment after `augment`; `mixup` and
+    `cutmix` are the α of engine.transforms.mixup; 0 is none of it. `accumulate` is the number of parts in which
     a batch is worked through, for want of memory: the gradient is that of the whole batch, but
     batch norm sees each part by itself. `clip_norm` limits the norm of the gradient. Without
     `decay_norms` there is no weight decay on biases and on the scales of norms. `ema` is the decay

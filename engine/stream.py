@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from engine.augment import Augment, Keep
-from engine.crop import CentreCrop, Crop
 from engine.decode import Unreadable, decode, unreadable
 from engine.errors import DataLost, Refused
 from engine.keyed import uniform
 from engine.listing import Files
+from engine.transforms.batch import Augment, Keep
+from engine.transforms.crop import CentreCrop, Crop
 from engine.workers import Workers
 
 
@@ -95,7 +95,7 @@ class Stream:
             return augment
         raise Refused(
             f"recipe.augment: {type(augment).__name__} acts on images in memory, and these are "
-            "streamed: choose a recipe with engine.crop.ResizedCrop, such as recipe=imagenet_90ep"
+            "streamed: choose a recipe with engine.transforms.crop.ResizedCrop, such as recipe=imagenet_90ep"
         )
 
     @cached_property

@@ -90,8 +90,8 @@ def choose(cfg: DictConfig, config: DictConfig) -> Pictured:
     """The images that were asked for, or drawn; which ones depends on `seed` alone."""
     import torch
 
-    from engine.augment import Keep
     from engine.keyed import permutation
+    from engine.transforms.batch import Keep
     from report.cam import Pictured
 
     source = stored_source(config, cfg.split)

@@ -17,14 +17,14 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision import transforms
 from torchvision.datasets.folder import default_loader
 
-from engine.augment import Augment, CropFlip, Keep
 from engine.benchmark import Contestant
-from engine.crop import Crop, ResizedCrop
 from engine.images import STATISTICS, Images, Normalize
 from engine.keyed import permutation
 from engine.loop import EVALUATION_BATCH, evaluate, train_epoch
 from engine.run import Run
 from engine.stream import Reading, Stream
+from engine.transforms.batch import Augment, CropFlip, Keep
+from engine.transforms.crop import Crop, ResizedCrop
 
 
 def random_images(count: int, size: int, classes: int, device: torch.device | str) -> Images:

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 import attn
-from engine.augment import CropFlip
 from engine.images import Images, Normalize
 from engine.loop import train_epoch
 from engine.recipe import Recipe
 from engine.run import Run
 from engine.schedule import Constant
+from engine.transforms.batch import CropFlip
 from models import Slots, resnet20
 
 SITES = {"none": [], "bam": ["stage"], "simam": ["prenorm"]}

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 CLASSES = {
-    "engine.augment.CropFlip": "engine.transforms.CropFlip",
-    "engine.augment.Keep": "engine.transforms.Identity",
+    "engine.transforms.batch.CropFlip": "engine.transforms.CropFlip",
+    "engine.transforms.batch.Keep": "engine.transforms.Identity",
     "engine.cifar.CIFAR": "engine.datasets.CIFAR",
-    "engine.crop.ResizedCrop": "engine.transforms.ResizedCrop",
+    "engine.transforms.crop.ResizedCrop": "engine.transforms.ResizedCrop",
     "engine.digits.Digits": "engine.datasets.Digits",
     "engine.folder.Folder": "engine.datasets.Folder",
     "engine.imagenet.ImageNet": "engine.datasets.ImageNet",

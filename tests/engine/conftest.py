@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from engine.augment import CropFlip
 from engine.images import Images
 from engine.recipe import Recipe
 from engine.run import Run
 from engine.schedule import Cosine
+from engine.transforms.batch import CropFlip
 
 
 def net():

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from engine.augment import Keep
 from engine.diverged import Watch
 from engine.errors import Diverged
 from engine.images import Normalize
 from engine.loop import train_epoch
+from engine.transforms.batch import Keep
 
 NORMALIZE = Normalize("cifar100")
 

@@ -7,14 +7,14 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from engine.augment import CropFlip, Keep
-from engine.crop import ResizedCrop
 from engine.errors import DataLost, Refused
 from engine.images import Images, Normalize
 from engine.keyed import permutation
 from engine.listing import find
 from engine.loop import evaluate, train_epoch
 from engine.stream import Reading, Stream
+from engine.transforms.batch import CropFlip, Keep
+from engine.transforms.crop import ResizedCrop
 
 
 def stream(root, workers=0, size=16, **options):

@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from engine.augment import Keep
-from engine.crop import ResizedCrop
 from engine.errors import DataLost
 from engine.folder import read_folders
 from engine.listing import find
 from engine.stream import Reading, Stream
+from engine.transforms.batch import Keep
+from engine.transforms.crop import ResizedCrop
 
 COLOR = (200, 100, 50)
 

@@ -16,7 +16,7 @@ from tests.faults.children import ROOT, SMALL, run_of, said, same, tidy, train, 
 
 PHASES = {  # what is called there, and at which of the calls the signal comes
     "build": ("engine.run", "prepare_device", 1),
-    "data wait": ("engine.augment", "CropFlip.__call__", 7),
+    "data wait": ("engine.transforms.batch", "CropFlip.__call__", 7),
     "step": ("engine.loop", "train_step", 8),
     "validation": ("engine.loop", "predict", 2),
     "saving": ("engine.storage.checkpoint", "verify", 1),

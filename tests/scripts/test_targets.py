@@ -12,7 +12,7 @@ from scripts.targets import UnknownTarget, options
         ("attn.NAM", ("channels", "spatial", "size")),  # through a re-export
         ("attn.nam.NAM", ("channels", "spatial", "size")),
         ("engine.schedule.Step", ("milestones", "gamma")),  # a dataclass
-        ("engine.augment.CropFlip", ("padding", "flip")),  # class variables are no fields
+        ("engine.transforms.batch.CropFlip", ("padding", "flip")),  # class variables are no fields
         ("attn.SE", ("channels", "reduction", "bias")),
         ("torch.nn.Identity", ()),
     ],

@@ -5,14 +5,14 @@ import torch
 from torch import nn
 from torchvision.datasets.folder import default_loader
 
-from engine.augment import CropFlip, Keep
-from engine.crop import ResizedCrop
 from engine.images import Normalize
 from engine.listing import find
 from engine.recipe import Recipe
 from engine.run import Run
 from engine.schedule import Cosine
 from engine.stream import Reading, Stream
+from engine.transforms.batch import CropFlip, Keep
+from engine.transforms.crop import ResizedCrop
 from scripts.usual import (
     Pictures,
     bare_loop,

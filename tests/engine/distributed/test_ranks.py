@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import nn
 
-from engine.augment import CropFlip
 from engine.distributed.ranks import ALONE, together
 from engine.distributed.sync_batchnorm import SyncBatchNorm
 from engine.errors import Refused
@@ -17,6 +16,7 @@ from engine.loop import predict, train_epoch
 from engine.recipe import Recipe
 from engine.run import Run
 from engine.schedule import Cosine
+from engine.transforms.batch import CropFlip
 from tests import ranked
 
 

@@ -5,9 +5,9 @@ from PIL import Image
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from engine.augment import CropFlip, Keep
-from engine.crop import CentreCrop, ResizedCrop
 from engine.keyed import uniform
+from engine.transforms.batch import CropFlip, Keep
+from engine.transforms.crop import CentreCrop, ResizedCrop
 
 SIZES = [(500, 375), (375, 500), (32, 32), (400, 20), (30, 600), (1, 1), (2, 3), (1600, 1200)]
 DRAWS = uniform(0, 0, torch.arange(200), ResizedCrop.draws).tolist()

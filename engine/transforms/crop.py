@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from engine.augment import Augment, Keep
+from engine.transforms.batch import Augment, Keep
 
 TRIES = 10
 LONGEST = 100  # times the shorter side: beyond it, resizing an image of a few kB takes all memory

@@ -4,9 +4,9 @@ import math
 import pytest
 import torch
 
-from engine.augment import CropFlip, Keep, Then
 from engine.keyed import uniform
-from engine.randaugment import RandAugment
+from engine.transforms.batch import CropFlip, Keep, Then
+from engine.transforms.randaugment import RandAugment
 
 
 def pictures(n, height=6, width=6, channels=3):

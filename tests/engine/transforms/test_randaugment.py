@@ -4,9 +4,9 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from engine.augment import CropFlip, Then
 from engine.keyed import uniform
-from engine.randaugment import RandAugment
+from engine.transforms.batch import CropFlip, Then
+from engine.transforms.randaugment import RandAugment
 
 KINDS = [
     "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast",

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 
 from engine.keyed import key
-from engine.mix import mixed, paste
+from engine.transforms.mixup import mixed, paste
 
 LABELS = torch.tensor([0, 1, 2, 3, 1, 0])
 

@@ -1,0 +1,1 @@
+"""What happens to images before the network sees them."""
