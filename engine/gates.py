@@ -16,7 +16,7 @@ from statistics import fmean
 import torch
 from torch import Tensor, nn
 
-from engine.images import Images, Normalize
+from engine.datasets.in_memory import Images, Normalize
 from engine.loop import EVALUATION_BATCH
 from engine.run import Run
 from engine.transforms.batch import Keep

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from engine.datasets.in_memory import Images, Normalize
 from engine.diverged import first_fault
 from engine.errors import Diverged
-from engine.images import Images, Normalize
 from engine.keyed import key, permutation
 from engine.run import Run
 from engine.transforms.batch import Keep

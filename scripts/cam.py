@@ -14,7 +14,7 @@ from scripts.stored import stored_config, stored_run, stored_source
 from scripts.values import check_options
 
 if TYPE_CHECKING:  # they take seconds to import, which wrong input need not wait for
-    from engine.images import Normalize
+    from engine.datasets.in_memory import Normalize
     from engine.run import Run
     from report.cam import Pictured, Seen
 

@@ -11,12 +11,12 @@ from torch import nn
 from engine.alone import modules_alone, shapes
 from engine.benchmark import Contestant
 from engine.cost import cost
+from engine.datasets.dataset import Source
+from engine.datasets.imagenet import ImageNet
+from engine.datasets.in_memory import Images
 from engine.errors import Refused, refusing
-from engine.imagenet import ImageNet
-from engine.images import Images
 from engine.roofline import convolutions, convolutions_alone, matrix_product
 from engine.run import PRECISIONS, Run, prepare_device
-from engine.source import Source
 from engine.transforms.batch import CropFlip
 from engine.transforms.crop import Crop, ResizedCrop
 from scripts.combinations import MODES, compose, name, plain, within

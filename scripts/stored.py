@@ -11,8 +11,8 @@ from engine.errors import Refused, refusing
 from scripts.door import build, check_names
 
 if TYPE_CHECKING:  # it imports torch, which waits until every name is checked
+    from engine.datasets.dataset import Source
     from engine.run import Run
-    from engine.source import Source
 
 
 def stored_config(run: str, root: str | None) -> DictConfig:

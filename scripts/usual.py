@@ -18,11 +18,11 @@ from torchvision import transforms
 from torchvision.datasets.folder import default_loader
 
 from engine.benchmark import Contestant
-from engine.images import STATISTICS, Images, Normalize
+from engine.datasets.in_memory import STATISTICS, Images, Normalize
+from engine.datasets.stream import Reading, Stream
 from engine.keyed import permutation
 from engine.loop import EVALUATION_BATCH, evaluate, train_epoch
 from engine.run import Run
-from engine.stream import Reading, Stream
 from engine.transforms.batch import Augment, CropFlip, Keep
 from engine.transforms.crop import Crop, ResizedCrop
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import attn
-from engine.images import Images, Normalize
+from engine.datasets.in_memory import Images, Normalize
 from engine.loop import train_epoch
 from engine.recipe import Recipe
 from engine.run import Run

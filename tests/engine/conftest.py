@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.images import Images
+from engine.datasets.in_memory import Images
 from engine.recipe import Recipe
 from engine.run import Run
 from engine.schedule import Cosine

@@ -11,9 +11,9 @@ from torch._dynamo.utils import counters
 from engine import compiled as module
 from engine.benchmark import Contestant
 from engine.compiled import MODES, compiled
+from engine.datasets.in_memory import Normalize
 from engine.diverged import Watch
 from engine.errors import Diverged, Refused
-from engine.images import Normalize
 from engine.loop import evaluate, train_epoch
 from engine.memory import peak_memory
 from engine.recipe import Recipe

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from engine.datasets.in_memory import Normalize
 from engine.diverged import Watch
 from engine.errors import Diverged
-from engine.images import Normalize
 from engine.loop import train_epoch
 from engine.transforms.batch import Keep
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 import attn
+from engine.datasets.in_memory import Normalize
 from engine.gates import Attention, effective, is_scaled, look, modules
-from engine.images import Normalize
 from engine.loop import evaluate, train_epoch
 from engine.run import Run
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from engine import recipe
+from engine.datasets.in_memory import Normalize
 from engine.errors import Refused
-from engine.images import Normalize
 from engine.loop import accuracy_by_class, evaluate, hits, train_epoch, train_step
 from engine.run import Run, prepare_device
 from engine.storage import checkpoint

@@ -21,7 +21,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from engine.source import Source
+from engine.datasets.dataset import Source
 from engine.storage.run_dir import flat
 from scripts.door import CONF
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
+from engine.datasets.folder import read_folders
+from engine.datasets.image_files import find
+from engine.datasets.stream import Reading, Stream
 from engine.errors import DataLost
-from engine.folder import read_folders
-from engine.listing import find
-from engine.stream import Reading, Stream
 from engine.transforms.batch import Keep
 from engine.transforms.crop import ResizedCrop
 

@@ -2,9 +2,9 @@
 
 from PIL import Image
 
-from engine.folder import Folder
-from engine.imagenet import ImageNet
-from engine.listing import find
+from engine.datasets.folder import Folder
+from engine.datasets.image_files import find
+from engine.datasets.imagenet import ImageNet
 
 
 def image(file):

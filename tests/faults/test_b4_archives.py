@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from engine import cifar
-from engine.cifar import ARCHIVES, CIFAR
+from engine.datasets import cifar
+from engine.datasets.cifar import ARCHIVES, CIFAR
 
 
 def batch(labels):

@@ -106,7 +106,9 @@ def test_a_configuration_from_elsewhere(tmp_path, begun, tally):
     folder = run_of(tmp_path / "run")
     config = folder / "config.yaml"
     harm = tmp_path / "harm"
-    config.write_text(config.read_text().replace("engine.digits.Digits", "os.mkdir") + f"#{harm}")
+    config.write_text(
+        config.read_text().replace("engine.datasets.digits.Digits", "os.mkdir") + f"#{harm}"
+    )
     ended = subprocess.run(
         [sys.executable, str(ROOT / "eval.py"), f"run={folder}"],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path, capture_output=True, text=True,

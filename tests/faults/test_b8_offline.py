@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from engine.cifar import ARCHIVES, CIFAR
-from engine.imagenet import ImageNet
+from engine.datasets.cifar import ARCHIVES, CIFAR
+from engine.datasets.imagenet import ImageNet
 
 ROOT = Path(__file__).parent.parent.parent
 # Unix sockets carry tensors between the processes of this machine.

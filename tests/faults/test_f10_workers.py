@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from engine.datasets.workers import Workers
 from engine.errors import DataLost
-from engine.workers import Workers
 
 
 def double(task):

@@ -22,7 +22,7 @@ def test_options_are_the_constructors(target, expected):
 
 
 def test_options_follow_bases_and_partials():
-    assert {"name", "root", "num_classes", "val"} <= set(options("engine.cifar.CIFAR"))
+    assert {"name", "root", "num_classes", "val"} <= set(options("engine.datasets.cifar.CIFAR"))
     assert {"num_classes", "stem", "slots", "depths"} <= set(options("models.resnet20"))
     assert {"in_planes", "planes", "stride", "groups"} <= set(options("models.conv3x3"))
     assert {"eps", "momentum"} <= set(options("torch.nn.BatchNorm2d"))

@@ -5,12 +5,12 @@ import torch
 from torch import nn
 from torchvision.datasets.folder import default_loader
 
-from engine.images import Normalize
-from engine.listing import find
+from engine.datasets.image_files import find
+from engine.datasets.in_memory import Normalize
+from engine.datasets.stream import Reading, Stream
 from engine.recipe import Recipe
 from engine.run import Run
 from engine.schedule import Cosine
-from engine.stream import Reading, Stream
 from engine.transforms.batch import CropFlip, Keep
 from engine.transforms.crop import ResizedCrop
 from scripts.usual import (

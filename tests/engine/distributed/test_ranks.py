@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from engine.datasets.in_memory import Images, Normalize
 from engine.distributed.ranks import ALONE, together
 from engine.distributed.sync_batchnorm import SyncBatchNorm
 from engine.errors import Refused
-from engine.images import Images, Normalize
 from engine.loop import predict, train_epoch
 from engine.recipe import Recipe
 from engine.run import Run

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from engine.images import Images
+from engine.datasets.dataset import Source
+from engine.datasets.in_memory import Images
 from engine.keyed import permutation
-from engine.source import Source
 
 TRAIN = 1437  # of the 1,797; the others are the test set
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from engine.digits import Digits
+from engine.datasets.digits import Digits
 
 
 def digits(**options):

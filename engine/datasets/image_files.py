@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from engine.decode import SUFFIXES
+from engine.datasets.decode import SUFFIXES
 
 ENCODED = tuple(map(os.fsencode, SUFFIXES))
 

@@ -3,11 +3,11 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+from engine.datasets.in_memory import Images, Normalize
+from engine.datasets.stream import Stream
 from engine.distributed.ranks import Ranks
 from engine.errors import refusing
-from engine.images import Images, Normalize
 from engine.keyed import permutation
-from engine.stream import Stream
 
 
 @dataclass(frozen=True, kw_only=True)

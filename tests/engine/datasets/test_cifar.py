@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine import cifar
-from engine.cifar import ARCHIVES, CIFAR, unpickle
+from engine.datasets import cifar
+from engine.datasets.cifar import ARCHIVES, CIFAR, unpickle
 
 CLASSES = ["ant", "bee"]
 

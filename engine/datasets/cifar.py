@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from engine.download import Published, download
-from engine.folder import read_folders
-from engine.images import Images
-from engine.source import Source
+from engine.datasets.dataset import Source
+from engine.datasets.download import Published, download
+from engine.datasets.folder import read_folders
+from engine.datasets.in_memory import Images
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from engine.datasets.image_files import find
+from engine.datasets.in_memory import Images, Normalize
+from engine.datasets.stream import Reading, Stream
 from engine.errors import DataLost, Refused
-from engine.images import Images, Normalize
 from engine.keyed import permutation
-from engine.listing import find
 from engine.loop import evaluate, train_epoch
-from engine.stream import Reading, Stream
 from engine.transforms.batch import CropFlip, Keep
 from engine.transforms.crop import ResizedCrop
 

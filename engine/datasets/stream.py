@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from engine.decode import Unreadable, decode, unreadable
+from engine.datasets.decode import Unreadable, decode, unreadable
+from engine.datasets.image_files import Files
+from engine.datasets.workers import Workers
 from engine.errors import DataLost, Refused
 from engine.keyed import uniform
-from engine.listing import Files
 from engine.transforms.batch import Augment, Keep
 from engine.transforms.crop import CentreCrop, Crop
-from engine.workers import Workers
 
 
 @dataclass(frozen=True)

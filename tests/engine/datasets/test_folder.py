@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine import folder
-from engine.folder import Folder, read
+from engine.datasets import folder
+from engine.datasets.folder import Folder, read
 
 
 def save(file, size=(8, 8), mode="RGB", color=7):

@@ -3,7 +3,7 @@ import os
 import pytest
 import torch
 
-from engine.listing import choose, class_names, find
+from engine.datasets.image_files import choose, class_names, find
 
 
 def test_order_is_by_class_then_by_name_whatever_the_disk_says(photos):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from engine.imagenet import ImageNet, part_of_each
+from engine.datasets.imagenet import ImageNet, part_of_each
 
 
 def source(root, **options):

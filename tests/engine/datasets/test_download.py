@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from engine.download import Published, download
+from engine.datasets.download import Published, download
 
 CONTENT = bytes(range(256)) * 4000
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from engine.decode import decode, unreadable
-from engine.images import Images
-from engine.listing import Files, find, same_classes
-from engine.source import Source
+from engine.datasets.dataset import Source
+from engine.datasets.decode import decode, unreadable
+from engine.datasets.image_files import Files, find, same_classes
+from engine.datasets.in_memory import Images
 from engine.transforms.crop import LONGEST
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.decode import Unreadable, decode
+from engine.datasets.decode import Unreadable, decode
 
 MODES = {"L": "png", "LA": "png", "P": "png", "RGBA": "png", "1": "bmp", "CMYK": "jpg"}
 

@@ -11,11 +11,11 @@ from typing import Literal
 
 import torch
 
+from engine.datasets.dataset import Source
+from engine.datasets.image_files import Files, choose, class_names, find
+from engine.datasets.stream import Reading, Stream
+from engine.datasets.workers import default_count
 from engine.keyed import permutation
-from engine.listing import Files, choose, class_names, find
-from engine.source import Source
-from engine.stream import Reading, Stream
-from engine.workers import default_count
 
 HOW = (
     "name another data.root, or put there from https://image-net.org/download "

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.cifar import CIFAR
-from engine.digits import Digits
-from engine.images import STATISTICS, Normalize
+from engine.datasets.cifar import CIFAR
+from engine.datasets.digits import Digits
+from engine.datasets.in_memory import STATISTICS, Normalize
 
 REAL = os.environ.get("CIFAR100_ROOT", "")
 needs_cifar100 = pytest.mark.skipif(

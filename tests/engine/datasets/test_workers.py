@@ -4,7 +4,7 @@ import os
 import pytest
 import torch
 
-from engine.workers import Workers, default_count
+from engine.datasets.workers import Workers, default_count
 
 
 def square(task):
