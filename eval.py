@@ -23,8 +23,8 @@ def measure(cfg: DictConfig) -> dict[str, object]:
     """Loss, top1 and top5 (%) of the run in `cfg.run` on one split, and by class if asked for."""
     check_options(OmegaConf.to_container(cfg, throw_on_missing=True), KINDS)
     run_cfg = stored_config(cfg.run, cfg.root)
-    from engine.loop import accuracy_by_class, predict, summary
-    from engine.run import prepare_device
+    from engine.training.loop import accuracy_by_class, predict, summary
+    from engine.training.run import prepare_device
 
     source = stored_source(run_cfg, cfg.split)
     run = stored_run(cfg.run, run_cfg, prepare_device(cfg.device))

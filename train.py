@@ -14,13 +14,13 @@ from scripts.runs import run_directory
 
 def train(cfg: DictConfig, folder: RunDir, ranks: Ranks) -> dict[str, object]:
     """Train to the last epoch, resuming what `folder` holds; return the result."""
-    from engine.gates import look
-    from engine.log import Log, Silence
-    from engine.loop import evaluate, train_epoch
-    from engine.result import finish
-    from engine.run import Run, prepare_device
     from engine.signals import Interruption
     from engine.storage.checkpoint import require_room  # torch: not before the names are checked
+    from engine.training.gate_stats import look
+    from engine.training.logger import Log, Silence
+    from engine.training.loop import evaluate, train_epoch
+    from engine.training.result import finish
+    from engine.training.run import Run, prepare_device
     from scripts.network import network
 
     device = prepare_device(ranks.device(cfg.device))

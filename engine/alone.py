@@ -5,7 +5,7 @@ from torch import nn
 
 from engine.benchmark import Contestant
 from engine.cost import on_meta
-from engine.run import PRECISIONS, Run
+from engine.training.run import PRECISIONS, Run
 
 Shape = tuple[int, ...]
 

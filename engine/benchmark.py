@@ -14,10 +14,10 @@ import torch
 from tqdm import tqdm
 
 from engine.errors import Refused
-from engine.loop import train_step
 from engine.memory import peak_memory
-from engine.result import device_name
-from engine.run import Run
+from engine.training.loop import train_step
+from engine.training.result import device_name
+from engine.training.run import Run
 
 CPU_BATCH = 32  # at most, where the batch size is not given
 FEWEST_ROUNDS = 3

@@ -15,7 +15,7 @@ from scripts.values import check_options
 
 if TYPE_CHECKING:  # they take seconds to import, which wrong input need not wait for
     from engine.datasets.in_memory import Normalize
-    from engine.run import Run
+    from engine.training.run import Run
     from report.cam import Pictured, Seen
 
 KINDS = {
@@ -43,7 +43,7 @@ def main(cfg: DictConfig) -> None:
     others = [cfg.vs] if isinstance(cfg.vs, str) else cfg.vs or []
     configs = {folder: stored_config(folder, cfg.root) for folder in (cfg.run, *others)}
     require_same_images(configs, cfg.split)
-    from engine.run import prepare_device
+    from engine.training.run import prepare_device
     from report.cam import apart, draw
 
     device = prepare_device(cfg.device)

@@ -16,7 +16,7 @@ from engine.datasets.imagenet import ImageNet
 from engine.datasets.in_memory import Images
 from engine.errors import Refused, refusing
 from engine.roofline import convolutions, convolutions_alone, matrix_product
-from engine.run import PRECISIONS, Run, prepare_device
+from engine.training.run import PRECISIONS, Run, prepare_device
 from engine.transforms.batch import CropFlip
 from engine.transforms.crop import Crop, ResizedCrop
 from scripts.combinations import MODES, compose, name, plain, within
@@ -75,7 +75,7 @@ class Contest:
         return {}
 
     def loop(self, chosen: Overrides) -> Beside:
-        """An epoch of training and an evaluation, by engine.loop and by a bare loop."""
+        """An epoch of training and an evaluation, by engine.training.loop and by a bare loop."""
         bare = f"{name(chosen)} bare loop"
         for which, loop in ((name(chosen), our_loop), (bare, bare_loop)):
             cfg, run = self._new_run(chosen)

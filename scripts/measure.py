@@ -44,7 +44,7 @@ def _contestant(planned: Planned) -> Any:
     import torch
 
     from engine.benchmark import Contestant
-    from engine.run import Run, prepare_device
+    from engine.training.run import Run, prepare_device
 
     words = [forced(f"{key}={value}") for key, value in planned.overrides.items()]
     cfg = hydra.compose("train", words)

@@ -65,7 +65,7 @@ def measured(chosen: Sequence[Overrides], cfg: DictConfig) -> Speed:
     import torch  # not before the names are checked
 
     from engine.benchmark import race
-    from engine.result import device_name, revision
+    from engine.training.result import device_name, revision
     from scripts.contest import Contest
 
     contest = Contest(cfg.batch_size)

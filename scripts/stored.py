@@ -12,7 +12,7 @@ from scripts.door import build, check_names
 
 if TYPE_CHECKING:  # it imports torch, which waits until every name is checked
     from engine.datasets.dataset import Source
-    from engine.run import Run
+    from engine.training.run import Run
 
 
 def stored_config(run: str, root: str | None) -> DictConfig:
@@ -41,7 +41,7 @@ def stored_source(config: DictConfig, split: str) -> Source:
 
 def stored_run(run: str, config: DictConfig, device: str) -> Run:
     """The run itself, from its newest checkpoint."""
-    from engine.run import Run
+    from engine.training.run import Run
 
     found = Run(build(config.model), build(config.recipe), config.seed, device, config.precision)
     with refusing("run"):

@@ -21,8 +21,8 @@ from engine.benchmark import Contestant
 from engine.datasets.in_memory import STATISTICS, Images, Normalize
 from engine.datasets.stream import Reading, Stream
 from engine.keyed import permutation
-from engine.loop import EVALUATION_BATCH, evaluate, train_epoch
-from engine.run import Run
+from engine.training.loop import EVALUATION_BATCH, evaluate, train_epoch
+from engine.training.run import Run
 from engine.transforms.batch import Augment, CropFlip, Keep
 from engine.transforms.crop import Crop, ResizedCrop
 
@@ -135,7 +135,7 @@ def reading_transforms(
 
 
 def our_loop(run: Run, images: Images, normalize: Normalize) -> Contestant:
-    """An epoch of engine.loop; in inference, its evaluation."""
+    """An epoch of engine.training.loop; in inference, its evaluation."""
 
     def train() -> None:
         run.epoch = 0

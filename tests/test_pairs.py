@@ -5,10 +5,10 @@ import torch
 
 import attn
 from engine.datasets.in_memory import Images, Normalize
-from engine.loop import train_epoch
-from engine.recipe import Recipe
-from engine.run import Run
-from engine.schedule import Constant
+from engine.training.loop import train_epoch
+from engine.training.recipe import Recipe
+from engine.training.run import Run
+from engine.training.schedule import Constant
 from engine.transforms.batch import CropFlip
 from models import Slots, resnet20
 

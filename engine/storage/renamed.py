@@ -16,11 +16,11 @@ CLASSES = {
     "engine.datasets.digits.Digits": "engine.datasets.Digits",
     "engine.datasets.folder.Folder": "engine.datasets.Folder",
     "engine.datasets.imagenet.ImageNet": "engine.datasets.ImageNet",
-    "engine.recipe.Recipe": "engine.training.Recipe",
-    "engine.schedule.Cosine": "engine.training.Cosine",
-    "engine.schedule.Exponential": "engine.training.Exponential",
-    "engine.schedule.OneCycle": "engine.training.OneCycle",
-    "engine.schedule.Step": "engine.training.Step",
+    "engine.training.recipe.Recipe": "engine.training.Recipe",
+    "engine.training.schedule.Cosine": "engine.training.Cosine",
+    "engine.training.schedule.Exponential": "engine.training.Exponential",
+    "engine.training.schedule.OneCycle": "engine.training.OneCycle",
+    "engine.training.schedule.Step": "engine.training.Step",
     "attn.FusedTail": "attn.FusedEpilogue",
 }
 OPTIONS = {"tail": "epilogue"}

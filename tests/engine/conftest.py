@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from engine.datasets.in_memory import Images
-from engine.recipe import Recipe
-from engine.run import Run
-from engine.schedule import Cosine
+from engine.training.recipe import Recipe
+from engine.training.run import Run
+from engine.training.schedule import Cosine
 from engine.transforms.batch import CropFlip
 
 

@@ -14,10 +14,10 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-import engine.log
-import engine.loop
-from engine.recipe import Recipe
-from engine.run import Run
+import engine.training.logger
+import engine.training.loop
+from engine.training.recipe import Recipe
+from engine.training.run import Run
 
 
 def kill(at):
@@ -30,9 +30,9 @@ def kill(at):
 
     register_optimizer_step_pre_hook(tick)
     register_optimizer_step_post_hook(tick)
-    evaluate, epoch = engine.loop.evaluate, engine.log.Log.epoch
-    engine.loop.evaluate = lambda *args, **options: (tick(), evaluate(*args, **options))[1]
-    engine.log.Log.epoch = lambda *args: (epoch(*args), tick())[0]
+    evaluate, epoch = engine.training.loop.evaluate, engine.training.logger.Log.epoch
+    engine.training.loop.evaluate = lambda *args, **options: (tick(), evaluate(*args, **options))[1]
+    engine.training.logger.Log.epoch = lambda *args: (epoch(*args), tick())[0]
 
 
 def forget(part):
@@ -51,7 +51,7 @@ def spoil_gradient(module, args, output):
 
 def spoil(what):
     """Make a number of a resnet20, or its gradient, infinite in the third update of epoch 2."""
-    step = engine.loop.train_step
+    step = engine.training.loop.train_step
 
     def spoiled(run, pixels, targets, *counts):
         if (run.epoch, run.step) != (1, 2):
@@ -67,4 +67,4 @@ def spoil(what):
         for tensor in {"buffer": [norm.running_var], "weight": [conv.weight]}.get(what, ()):
             tensor.data.fill_(math.inf)
 
-    engine.loop.train_step = spoiled
+    engine.training.loop.train_step = spoiled

@@ -29,7 +29,7 @@ class Holder:
 
 
 def fail_at(step):
-    wrap("engine.loop", "train_step", step, partial(os._exit, 9))
+    wrap("engine.training.loop", "train_step", step, partial(os._exit, 9))
 
 
 @pytest.fixture(scope="module")

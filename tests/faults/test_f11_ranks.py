@@ -13,7 +13,7 @@ from tests.ranked import start_training
 from tests.ranked import train as train_ranks
 
 LIMIT = 60  # seconds
-STEP = ("engine.loop", "train_step", 8)  # in the second epoch
+STEP = ("engine.training.loop", "train_step", 8)  # in the second epoch
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_from_two_ranks_to_one_and_back(tmp_path, undisturbed, tally):
 
 
 def interrupt_soon():
-    wrap("engine.loop", "train_step", 2, partial(os.kill, os.getpid(), signal.SIGTERM))
+    wrap("engine.training.loop", "train_step", 2, partial(os.kill, os.getpid(), signal.SIGTERM))
 
 
 def test_control_one_rank_is_another_run(tmp_path, undisturbed, unbroken):

@@ -22,7 +22,7 @@ def die():
 def kill_after(jobs):
     """After that many jobs; every other time two steps into the next one."""
     if jobs % 2:
-        wrap("engine.loop", "train_step", jobs * STEPS + 2, die)
+        wrap("engine.training.loop", "train_step", jobs * STEPS + 2, die)
     plain, done = door_of_runs.main, [0]
 
     def main(cfg):

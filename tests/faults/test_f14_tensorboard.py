@@ -17,7 +17,7 @@ def interrupt(number, write):
     """In a write, or (0) with the second epoch's points on the disk, but not its checkpoint."""
     where = ("torch.utils.tensorboard", "SummaryWriter.add_scalar", write)
     wrap(
-        *(where if write else ("engine.run", "Run.next_epoch", 2)),
+        *(where if write else ("engine.training.run", "Run.next_epoch", 2)),
         lambda: os.kill(os.getpid(), number),
     )
 

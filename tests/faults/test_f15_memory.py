@@ -22,7 +22,7 @@ def exhaust(device, step):
     def fail():
         raise kind(message)
 
-    wrap("engine.loop", "train_step", step, fail)
+    wrap("engine.training.loop", "train_step", step, fail)
 
 
 def test_out_of_memory(tmp_path, unbroken, rounds, tally):

@@ -15,13 +15,13 @@ from engine.storage.checkpoint import read
 from tests.faults.children import ROOT, SMALL, run_of, said, same, tidy, train, wrap
 
 PHASES = {  # what is called there, and at which of the calls the signal comes
-    "build": ("engine.run", "prepare_device", 1),
+    "build": ("engine.training.run", "prepare_device", 1),
     "data wait": ("engine.transforms.batch", "CropFlip.__call__", 7),
-    "step": ("engine.loop", "train_step", 8),
-    "validation": ("engine.loop", "predict", 2),
+    "step": ("engine.training.loop", "train_step", 8),
+    "validation": ("engine.training.loop", "predict", 2),
     "saving": ("engine.storage.checkpoint", "verify", 1),
-    "between epochs": ("engine.run", "Run.next_epoch", 1),
-    "result": ("engine.result", "cost", 1),
+    "between epochs": ("engine.training.run", "Run.next_epoch", 1),
+    "result": ("engine.training.result", "cost", 1),
 }
 IN_LOOP = [phase for phase in PHASES if phase not in ("build", "result")]
 

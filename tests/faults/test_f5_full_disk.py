@@ -19,7 +19,7 @@ SITES = (
     "weights.safetensors.tmp", "result.json.tmp",
 )  # fmt: skip
 FROM = {"metrics.jsonl": 2, "last.pt.tmp": 2, "events.out.tfevents": 3}  # the write that fails
-SECOND_EPOCH = ("engine.loop", "train_step", 8)
+SECOND_EPOCH = ("engine.training.loop", "train_step", 8)
 
 
 class Full(io.FileIO):

@@ -112,7 +112,8 @@ def test_each_precision_and_mode_has_floors_of_its_own():
 def test_a_compiled_network_beside_the_plain_one(monkeypatch):
     asked = []
     monkeypatch.setattr(
-        "engine.run.compiled", lambda model, mode, device, parts: asked.append(mode) or model
+        "engine.training.run.compiled",
+        lambda model, mode, device, parts: asked.append(mode) or model,
     )
     speed = here("networks", "channels_last", attn="none", compile="default,null")
     assert asked == ["default"]

@@ -11,7 +11,7 @@ from scripts.targets import UnknownTarget, options
     [
         ("attn.NAM", ("channels", "spatial", "size")),  # through a re-export
         ("attn.nam.NAM", ("channels", "spatial", "size")),
-        ("engine.schedule.Step", ("milestones", "gamma")),  # a dataclass
+        ("engine.training.schedule.Step", ("milestones", "gamma")),  # a dataclass
         ("engine.transforms.batch.CropFlip", ("padding", "flip")),  # class variables are no fields
         ("attn.SE", ("channels", "reduction", "bias")),
         ("torch.nn.Identity", ()),

@@ -8,9 +8,9 @@ from torchvision.datasets.folder import default_loader
 from engine.datasets.image_files import find
 from engine.datasets.in_memory import Normalize
 from engine.datasets.stream import Reading, Stream
-from engine.recipe import Recipe
-from engine.run import Run
-from engine.schedule import Cosine
+from engine.training.recipe import Recipe
+from engine.training.run import Run
+from engine.training.schedule import Cosine
 from engine.transforms.batch import CropFlip, Keep
 from engine.transforms.crop import ResizedCrop
 from scripts.usual import (

@@ -61,7 +61,7 @@ def test_annotations_in_words():
 
 
 def test_the_option_is_named_wherever_it_is():
-    config = {"schedule": {"_target_": "engine.schedule.Step", "milestones": [1, "x"]}}
+    config = {"schedule": {"_target_": "engine.training.schedule.Step", "milestones": [1, "x"]}}
     with pytest.raises(Refused, match=r"^recipe\.schedule\.milestones=\[1, 'x'\]: expected a list"):
         check_values(config, "recipe")
 

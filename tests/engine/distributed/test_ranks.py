@@ -12,10 +12,10 @@ from engine.datasets.in_memory import Images, Normalize
 from engine.distributed.ranks import ALONE, together
 from engine.distributed.sync_batchnorm import SyncBatchNorm
 from engine.errors import Refused
-from engine.loop import predict, train_epoch
-from engine.recipe import Recipe
-from engine.run import Run
-from engine.schedule import Cosine
+from engine.training.loop import predict, train_epoch
+from engine.training.recipe import Recipe
+from engine.training.run import Run
+from engine.training.schedule import Cosine
 from engine.transforms.batch import CropFlip
 from tests import ranked
 

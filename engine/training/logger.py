@@ -16,10 +16,10 @@ from torch.utils.tensorboard.summary import hparams
 from tqdm import tqdm
 
 from engine.errors import Refused
-from engine.gates import Attention
-from engine.run import Run
 from engine.storage.atomic import write_text, writing
 from engine.storage.run_dir import RunDir, flat
+from engine.training.gate_stats import Attention
+from engine.training.run import Run
 
 METRICS = ("test/top1", "test/top5", "test/best_top1")  # beside the hparams, their last values
 LAYOUT = {  # custom scalars: in one chart, a curve for each stage

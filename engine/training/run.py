@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from engine.allocator import keep_freed_memory
-from engine.compiled import compiled
 from engine.cost import params
 from engine.distributed.ranks import ALONE, Ranks
 from engine.errors import Diverged, Refused, refusing
-from engine.recipe import Recipe, penalized
 from engine.storage import checkpoint
+from engine.training.compile import compiled
+from engine.training.recipe import Recipe, penalized
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.average import EMA, Latest
+from engine.training.ema import EMA, Latest
 
 
 def net():

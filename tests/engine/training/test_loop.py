@@ -4,12 +4,12 @@ from functools import partial
 import pytest
 import torch
 
-from engine import recipe
 from engine.datasets.in_memory import Normalize
 from engine.errors import Refused
-from engine.loop import accuracy_by_class, evaluate, hits, train_epoch, train_step
-from engine.run import Run, prepare_device
 from engine.storage import checkpoint
+from engine.training import recipe
+from engine.training.loop import accuracy_by_class, evaluate, hits, train_epoch, train_step
+from engine.training.run import Run, prepare_device
 from engine.transforms.batch import Keep
 
 NORMALIZE = Normalize("cifar100")

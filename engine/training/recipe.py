@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from engine.average import EMA, Average, Latest
+from engine.training.ema import EMA, Average, Latest
 from engine.transforms.batch import Augment, Keep, Then
 from engine.transforms.crop import Crop
 from engine.transforms.mixup import mixed
@@ -28,7 +28,7 @@ class Recipe:
     a batch is worked through, for want of memory: the gradient is that of the whole batch, but
     batch norm sees each part by itself. `clip_norm` limits the norm of the gradient. Without
     `decay_norms` there is no weight decay on biases and on the scales of norms. `ema` is the decay
-    of engine.average.EMA, which is then what is measured and kept.
+    of engine.training.ema.EMA, which is then what is measured and kept.
     """
 
     epochs: int

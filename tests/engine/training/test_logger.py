@@ -6,9 +6,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from engine.errors import Refused
-from engine.gates import Attention
-from engine.log import Log
 from engine.storage.run_dir import RunDir
+from engine.training.gate_stats import Attention
+from engine.training.logger import Log
 
 PASS = {"lr": 0.1, "loss": 2.0, "top1": 10.0, "top5": 30.0}
 SEEN = Attention({"8x8": [torch.tensor([0.25, 0.75])]}, {("8x8", "layer1"): {"fc": 0.5}})

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from engine.datasets.in_memory import Normalize
-from engine.diverged import Watch
 from engine.errors import Diverged
-from engine.loop import train_epoch
+from engine.training.loop import train_epoch
+from engine.training.nonfinite import Watch
 from engine.transforms.batch import Keep
 
 NORMALIZE = Normalize("cifar100")

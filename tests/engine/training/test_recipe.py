@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from attn import NAM
-from engine.recipe import Recipe, penalty
-from engine.schedule import Constant, Step
+from engine.training.recipe import Recipe, penalty
+from engine.training.schedule import Constant, Step
 
 SGD = partial(torch.optim.SGD, momentum=0.9)
 

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from engine.datasets.in_memory import Images, Normalize
-from engine.diverged import first_fault
 from engine.errors import Diverged
 from engine.keyed import key, permutation
-from engine.run import Run
+from engine.training.nonfinite import first_fault
+from engine.training.run import Run
 from engine.transforms.batch import Keep
 
 EVALUATION_BATCH = 250  # images, on each rank

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from engine.schedule import Constant, Cosine, Exponential, OneCycle, Step
+from engine.training.schedule import Constant, Cosine, Exponential, OneCycle, Step
 
 
 def of_torch(make, steps):

@@ -6,9 +6,9 @@ from torch import nn
 
 import attn
 from engine.datasets.in_memory import Normalize
-from engine.gates import Attention, effective, is_scaled, look, modules
-from engine.loop import evaluate, train_epoch
-from engine.run import Run
+from engine.training.gate_stats import Attention, effective, is_scaled, look, modules
+from engine.training.loop import evaluate, train_epoch
+from engine.training.run import Run
 
 NORMALIZE = Normalize("digits")
 

@@ -8,17 +8,17 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
-from engine import compiled as module
 from engine.benchmark import Contestant
-from engine.compiled import MODES, compiled
 from engine.datasets.in_memory import Normalize
-from engine.diverged import Watch
 from engine.errors import Diverged, Refused
-from engine.loop import evaluate, train_epoch
 from engine.memory import peak_memory
-from engine.recipe import Recipe
-from engine.run import Run
-from engine.schedule import Cosine
+from engine.training import compile as module
+from engine.training.compile import MODES, compiled
+from engine.training.loop import evaluate, train_epoch
+from engine.training.nonfinite import Watch
+from engine.training.recipe import Recipe
+from engine.training.run import Run
+from engine.training.schedule import Cosine
 from tests.faults import children
 
 NORMALIZE = Normalize("cifar100")

@@ -10,7 +10,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from engine.run import Run
+from engine.training.run import Run
 
 
 def first_fault(run: Run, updates: Iterable[None]) -> str | None:

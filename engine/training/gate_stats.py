@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from engine.datasets.in_memory import Images, Normalize
-from engine.loop import EVALUATION_BATCH
-from engine.run import Run
+from engine.training.loop import EVALUATION_BATCH
+from engine.training.run import Run
 from engine.transforms.batch import Keep
 
 CELL = (12, 48)  # pixels, high and wide, of a weight in a picture

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save
 
 from engine.cost import cost
-from engine.run import Run
 from engine.storage.atomic import replacing, write_json
 from engine.storage.run_dir import RunDir
+from engine.training.run import Run
 
 ROOT = Path(__file__).parent.parent
 

@@ -1,0 +1,1 @@
+"""One run: its recipe, its loop, its log and its result."""
