@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from engine.benchmark import Contestant
-from engine.cost import on_meta
+from engine.complexity import on_meta
 from engine.training.run import PRECISIONS, Run
 
 Shape = tuple[int, ...]

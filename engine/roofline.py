@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine.benchmark import Contestant
-from engine.cost import on_meta
+from engine.complexity import on_meta
 
 SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices: large enough for the full rate
 

@@ -90,7 +90,7 @@ def choose(cfg: DictConfig, config: DictConfig) -> Pictured:
     """The images that were asked for, or drawn; which ones depends on `seed` alone."""
     import torch
 
-    from engine.keyed import permutation
+    from engine.rng import permutation
     from engine.transforms.batch import Keep
     from report.cam import Pictured
 
@@ -109,7 +109,7 @@ def look(run: Run, normalize: Normalize, images: Pictured, cfg: DictConfig, name
     """What `run` takes the images for, and where the evidence for `cfg.target` lies in them."""
     import torch
 
-    from engine.cam import grad_cam
+    from engine.grad_cam import grad_cam
     from report.cam import Seen
 
     pixels = normalize(torch.from_numpy(images.pixels).to(run.device))

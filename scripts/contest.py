@@ -10,7 +10,7 @@ from torch import nn
 
 from engine.alone import modules_alone, shapes
 from engine.benchmark import Contestant
-from engine.cost import cost
+from engine.complexity import cost
 from engine.datasets.dataset import Source
 from engine.datasets.imagenet import ImageNet
 from engine.datasets.in_memory import Images

@@ -44,7 +44,7 @@ def rows(models: list[str], attns: list[str]) -> Iterator[dict[str, Any]]:
     """One row for each network with each attention; where the two do not fit, why."""
     import torch
 
-    from engine.cost import cost
+    from engine.complexity import cost
 
     overrides = list(HydraConfig.get().overrides.task)
     pairs = [(model, attn) for model in models for attn in attns]

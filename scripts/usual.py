@@ -20,7 +20,7 @@ from torchvision.datasets.folder import default_loader
 from engine.benchmark import Contestant
 from engine.datasets.in_memory import STATISTICS, Images, Normalize
 from engine.datasets.stream import Reading, Stream
-from engine.keyed import permutation
+from engine.rng import permutation
 from engine.training.loop import EVALUATION_BATCH, evaluate, train_epoch
 from engine.training.run import Run
 from engine.transforms.batch import Augment, CropFlip, Keep

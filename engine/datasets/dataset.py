@@ -7,7 +7,7 @@ from engine.datasets.in_memory import Images, Normalize
 from engine.datasets.stream import Stream
 from engine.distributed.ranks import Ranks
 from engine.errors import refusing
-from engine.keyed import permutation
+from engine.rng import permutation
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import torch
 
 from engine.datasets.dataset import Source
 from engine.datasets.in_memory import Images
-from engine.keyed import permutation
+from engine.rng import permutation
 
 TRAIN = 1437  # of the 1,797; the others are the test set
 

@@ -15,7 +15,7 @@ from engine.datasets.dataset import Source
 from engine.datasets.image_files import Files, choose, class_names, find
 from engine.datasets.stream import Reading, Stream
 from engine.datasets.workers import default_count
-from engine.keyed import permutation
+from engine.rng import permutation
 
 HOW = (
     "name another data.root, or put there from https://image-net.org/download "

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import Refused
-from engine.keyed import uniform
+from engine.rng import uniform
 from engine.transforms.batch import Augment
 from engine.transforms.crop import Crop
 

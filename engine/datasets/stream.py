@@ -14,7 +14,7 @@ from engine.datasets.decode import Unreadable, decode, unreadable
 from engine.datasets.image_files import Files
 from engine.datasets.workers import Workers
 from engine.errors import DataLost, Refused
-from engine.keyed import uniform
+from engine.rng import uniform
 from engine.transforms.batch import Augment, Keep
 from engine.transforms.crop import CentreCrop, Crop
 

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from engine.datasets.in_memory import Images, Normalize
 from engine.errors import Diverged
-from engine.keyed import key, permutation
+from engine.rng import key, permutation
 from engine.training.nonfinite import first_fault
 from engine.training.run import Run
 from engine.transforms.batch import Keep

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from engine.cost import cost
+from engine.complexity import cost
 from engine.storage.atomic import replacing, write_json
 from engine.storage.run_dir import RunDir
 from engine.training.run import Run

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from engine.allocator import keep_freed_memory
-from engine.cost import params
+from engine.complexity import params
 from engine.distributed.ranks import ALONE, Ranks
+from engine.environment import keep_freed_memory
 from engine.errors import Diverged, Refused, refusing
 from engine.storage import checkpoint
 from engine.training.compile import compiled

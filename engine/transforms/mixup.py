@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from engine.keyed import key
+from engine.rng import key
 
 STREAM = 1  # apart from dropout's, which has the same seed
 

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from engine.cost import cost
+from engine.complexity import cost
 from engine.roofline import Convolution, convolutions, convolutions_alone, matrix_product
 
 CPU = torch.device("cpu")

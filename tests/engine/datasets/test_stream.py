@@ -11,7 +11,7 @@ from engine.datasets.image_files import find
 from engine.datasets.in_memory import Images, Normalize
 from engine.datasets.stream import Reading, Stream
 from engine.errors import DataLost, Refused
-from engine.keyed import permutation
+from engine.rng import permutation
 from engine.training.loop import evaluate, train_epoch
 from engine.transforms.batch import CropFlip, Keep
 from engine.transforms.crop import ResizedCrop

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from engine.keyed import uniform
+from engine.rng import uniform
 from engine.transforms.batch import CropFlip, Keep, Then
 from engine.transforms.randaugment import RandAugment
 

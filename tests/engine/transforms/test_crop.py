@@ -5,7 +5,7 @@ from PIL import Image
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from engine.keyed import uniform
+from engine.rng import uniform
 from engine.transforms.batch import CropFlip, Keep
 from engine.transforms.crop import CentreCrop, ResizedCrop
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from engine.keyed import key
+from engine.rng import key
 from engine.transforms.mixup import mixed, paste
 
 LABELS = torch.tensor([0, 1, 2, 3, 1, 0])

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from engine.keyed import uniform
+from engine.rng import uniform
 from engine.transforms.batch import CropFlip, Then
 from engine.transforms.randaugment import RandAugment
 

@@ -1,6 +1,6 @@
 import torch
 
-from engine.keyed import key, mix, permutation, uniform
+from engine.rng import key, mix, permutation, uniform
 
 
 def splitmix64(state):

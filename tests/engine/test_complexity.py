@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 import attn
-from engine.cost import cost
+from engine.complexity import cost
 from models import Slots, resnet18, resnet50
 
 

@@ -2,7 +2,7 @@ import ctypes
 
 import pytest
 
-from engine import allocator
+from engine import environment as allocator
 
 
 class Libc:

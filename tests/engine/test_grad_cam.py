@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from engine.cam import grad_cam
 from engine.errors import Refused
+from engine.grad_cam import grad_cam
 
 
 class Net(nn.Module):
