@@ -8,22 +8,7 @@ import torch
 from omegaconf import DictConfig
 from torch import nn
 
-from engine.alone import modules_alone, shapes
-from engine.benchmark import Contestant
-from engine.complexity import cost
-from engine.datasets.dataset import Source
-from engine.datasets.imagenet import ImageNet
-from engine.datasets.in_memory import Images
-from engine.errors import Refused, refusing
-from engine.roofline import convolutions, convolutions_alone, matrix_product
-from engine.training.run import PRECISIONS, Run, prepare_device
-from engine.transforms.batch import CropFlip
-from engine.transforms.crop import Crop, ResizedCrop
-from scripts.combinations import MODES, compose, name, plain, within
-from scripts.door import build
-from scripts.plan import Overrides
-from scripts.restated import FORMS, restate
-from scripts.usual import (
+from engine.benchmark.baselines import (
     bare_loop,
     our_loader,
     our_loop,
@@ -32,6 +17,21 @@ from scripts.usual import (
     usual_loader,
     usual_reader,
 )
+from engine.benchmark.modules import modules_alone, shapes
+from engine.benchmark.published_forms import FORMS, restate
+from engine.benchmark.roofline import convolutions, convolutions_alone, matrix_product
+from engine.benchmark.timing import Contestant
+from engine.complexity import cost
+from engine.datasets.dataset import Source
+from engine.datasets.imagenet import ImageNet
+from engine.datasets.in_memory import Images
+from engine.errors import Refused, refusing
+from engine.training.run import PRECISIONS, Run, prepare_device
+from engine.transforms.batch import CropFlip
+from engine.transforms.crop import Crop, ResizedCrop
+from scripts.combinations import MODES, compose, name, plain, within
+from scripts.door import build
+from scripts.plan import Overrides
 
 IMAGES = 10_000  # in memory, so that they are no more in a cache than those of a data set
 IMAGES_READ = 125  # from files in one go, at most

@@ -13,7 +13,9 @@ from scripts.plan import Planned, Section
 from scripts.sweep import record
 
 SECONDS = 3.0  # for each row, of training and of inference together
-Costs = dict[str, dict[str, dict[str, Any]]]  # comparison -> row -> what engine.benchmark says
+Costs = dict[
+    str, dict[str, dict[str, Any]]
+]  # comparison -> row -> what engine.benchmark.timing says
 
 
 def costs(sections: Sequence[Section], baseline: str, kept: Path, measure: bool) -> Costs:
@@ -34,7 +36,9 @@ def _finished(run: Planned) -> bool:
 
 
 def _measured(rows: Mapping[str, Planned], baseline: str) -> dict[str, dict[str, Any]]:
-    from engine.benchmark import compare  # torch, which a table of finished runs does without
+    from engine.benchmark.timing import (
+        compare,  # torch, which a table of finished runs does without
+    )
 
     contestants = {name: _contestant(run) for name, run in rows.items()}
     return {k: asdict(v) for k, v in compare(contestants, baseline, SECONDS).items()}
@@ -43,7 +47,7 @@ def _measured(rows: Mapping[str, Planned], baseline: str) -> dict[str, dict[str,
 def _contestant(planned: Planned) -> Any:
     import torch
 
-    from engine.benchmark import Contestant
+    from engine.benchmark.timing import Contestant
     from engine.training.run import Run, prepare_device
 
     words = [forced(f"{key}={value}") for key, value in planned.overrides.items()]

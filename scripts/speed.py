@@ -64,7 +64,7 @@ def measured(chosen: Sequence[Overrides], cfg: DictConfig) -> Speed:
     """All of `chosen`, and what they are compared with, in one race."""
     import torch  # not before the names are checked
 
-    from engine.benchmark import race
+    from engine.benchmark.timing import race
     from engine.training.result import device_name, revision
     from scripts.contest import Contest
 

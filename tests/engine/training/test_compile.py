@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
-from engine.benchmark import Contestant
+from engine.benchmark.memory import peak_memory
+from engine.benchmark.timing import Contestant
 from engine.datasets.in_memory import Normalize
 from engine.errors import Diverged, Refused
-from engine.memory import peak_memory
 from engine.training import compile as module
 from engine.training.compile import MODES, compiled
 from engine.training.loop import evaluate, train_epoch

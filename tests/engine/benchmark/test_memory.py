@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from engine.benchmark import Contestant
-from engine.memory import peak_memory
+from engine.benchmark.memory import peak_memory
+from engine.benchmark.timing import Contestant
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from engine.benchmark import CPU_BATCH, Contestant, compare, race
+from engine.benchmark.timing import CPU_BATCH, Contestant, compare, race
 from engine.errors import Refused
 
 WARM_UP = 4  # steps of training before the rounds

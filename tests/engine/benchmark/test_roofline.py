@@ -3,8 +3,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from engine.benchmark.roofline import Convolution, convolutions, convolutions_alone, matrix_product
 from engine.complexity import cost
-from engine.roofline import Convolution, convolutions, convolutions_alone, matrix_product
 
 CPU = torch.device("cpu")
 

@@ -1,6 +1,6 @@
 """What no implementation of a network gets below: its convolutions alone, and its arithmetic.
 
-Both are contestants of engine.benchmark, timed in the same rounds as the network itself.
+Both are contestants of engine.benchmark.timing, timed in the same rounds as the network itself.
 """
 
 import math
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from engine.benchmark import Contestant
+from engine.benchmark.timing import Contestant
 from engine.complexity import on_meta
 
 SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices: large enough for the full rate

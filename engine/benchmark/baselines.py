@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision import transforms
 from torchvision.datasets.folder import default_loader
 
-from engine.benchmark import Contestant
+from engine.benchmark.timing import Contestant
 from engine.datasets.in_memory import STATISTICS, Images, Normalize
 from engine.datasets.stream import Reading, Stream
 from engine.rng import permutation

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from tqdm import tqdm
 
+from engine.benchmark.memory import peak_memory
 from engine.errors import Refused
-from engine.memory import peak_memory
 from engine.training.loop import train_step
 from engine.training.result import device_name
 from engine.training.run import Run

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from engine.benchmark import Contestant
+from engine.benchmark.timing import Contestant
 from engine.complexity import on_meta
 from engine.training.run import PRECISIONS, Run
 

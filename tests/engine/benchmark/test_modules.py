@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.alone import modules_alone, shapes
+from engine.benchmark.modules import modules_alone, shapes
 
 
 def test_modules_of_a_kind_are_found_with_the_maps_they_get(new_run):

@@ -5,15 +5,7 @@ import torch
 from torch import nn
 from torchvision.datasets.folder import default_loader
 
-from engine.datasets.image_files import find
-from engine.datasets.in_memory import Normalize
-from engine.datasets.stream import Reading, Stream
-from engine.training.recipe import Recipe
-from engine.training.run import Run
-from engine.training.schedule import Cosine
-from engine.transforms.batch import CropFlip, Keep
-from engine.transforms.crop import ResizedCrop
-from scripts.usual import (
+from engine.benchmark.baselines import (
     Pictures,
     bare_loop,
     our_loader,
@@ -25,6 +17,14 @@ from scripts.usual import (
     usual_reader,
     usual_transforms,
 )
+from engine.datasets.image_files import find
+from engine.datasets.in_memory import Normalize
+from engine.datasets.stream import Reading, Stream
+from engine.training.recipe import Recipe
+from engine.training.run import Run
+from engine.training.schedule import Cosine
+from engine.transforms.batch import CropFlip, Keep
+from engine.transforms.crop import ResizedCrop
 
 NORMALIZE = Normalize("cifar100")
 

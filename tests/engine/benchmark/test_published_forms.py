@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 import attn
+from engine.benchmark.published_forms import FORMS, restate
 from engine.errors import Refused
-from scripts.restated import FORMS, restate
 
 OURS = {"NAM": attn.NAM, "SE": attn.SE, "ECA": attn.ECA, "CBAM": attn.CBAM}
 
