@@ -7,9 +7,7 @@ the stage (from 1) and the map's (H, W). `names()` lists them, `attach` puts one
 """
 
 from attn.aff import AFF, IAFF
-from attn.attach import attach, detach
 from attn.bam import BAM
-from attn.catalog import Mechanism, names
 from attn.cbam import CBAM
 from attn.controls import Half, Scalar
 from attn.coord import CoordAttention
@@ -17,6 +15,7 @@ from attn.dia import DIA
 from attn.ea import ExternalAttention
 from attn.eca import ECA
 from attn.ema import EMA
+from attn.fused.epilogue import FusedTail
 from attn.fusions import (
     AXYforXplusY,
     AXYforXY,
@@ -41,6 +40,7 @@ from attn.ie import IE, IEBN
 from attn.mscam import MSCAM
 from attn.nam import NAM
 from attn.psa import PSA
+from attn.registry import Mechanism, names
 from attn.se import SE
 from attn.sem import SEM
 from attn.shuffle import ShuffleAttention
@@ -48,7 +48,7 @@ from attn.simam import SimAM
 from attn.sk import SK
 from attn.spa import SPA
 from attn.srm import SRM
-from attn.tail import FusedTail
+from attn.surgery.attach import attach, detach
 from attn.triplet import Triplet
 
 __all__ = [

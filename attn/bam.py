@@ -8,7 +8,7 @@ the released weights are those of the product. Nor does the code normalise what 
 import torch
 from torch import Tensor, nn
 
-from attn.squeeze import hidden_channels
+from attn.reduction import hidden_channels
 
 COMBINE = {"mul": torch.mul, "add": torch.add}
 

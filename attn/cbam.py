@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from attn.moments import Moments
-from attn.squeeze import hidden_channels
+from attn.fused.moments import Moments
+from attn.reduction import hidden_channels
 
 POOLS = {
     "avg": lambda x: x.mean((2, 3)),
@@ -21,7 +21,10 @@ POOLS = {
     "lp": lambda x: torch.linalg.vector_norm(x, dim=(2, 3)),  # p = 2; gradient 0 at 0
     "lse": lambda x: x.flatten(2).logsumexp(2),
 }
-OF_MOMENTS = {"avg": lambda x: x.mean, "max": lambda x: x.max}  # the same, for `attn.tail`
+OF_MOMENTS = {
+    "avg": lambda x: x.mean,
+    "max": lambda x: x.max,
+}  # the same, for `attn.fused.epilogue`
 ORDERS = {"channel-first": ("channel", "spatial"), "spatial-first": ("spatial", "channel")}
 
 
@@ -45,7 +48,7 @@ class ChannelGate(nn.Module):
         return x * gate[:, :, None, None]
 
     def logits(self, x: Moments) -> tuple[None, Tensor]:
-        """For `attn.tail`, if it knows all the pools."""
+        """For `attn.fused.epilogue`, if it knows all the pools."""
         return None, sum(self.mlp(OF_MOMENTS[pool](x)) for pool in self.pools)
 
 
@@ -69,7 +72,7 @@ class SpatialGate(nn.Module):
     def plane_gates(
         self, pooled: Sequence[Tensor], conv: Callable[[Tensor, Tensor], Tensor]
     ) -> list[Tensor]:
-        """For `attn.tail`."""
+        """For `attn.fused.epilogue`."""
         return [self.bn(conv(p, self.conv.weight)).sigmoid() for p in pooled]
 
 

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 import torch
 from torch import Tensor, nn
 
-from attn.squeeze import hidden_channels
+from attn.reduction import hidden_channels
 
 
 class Cell(nn.Module):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attn.moments import Moments
+from attn.fused.moments import Moments
 
 
 def adaptive_kernel_size(channels: int, gamma: int = 2, b: int = 1) -> int:
@@ -47,7 +47,7 @@ class ECA(nn.Module):
         return (windows @ self.conv.weight.view(k, 1))[:, :, 0]
 
     def logits(self, x: Moments) -> tuple[None, Tensor]:
-        """For `attn.tail`."""
+        """For `attn.fused.epilogue`."""
         return None, self.interact(x.mean)
 
 

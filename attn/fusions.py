@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from attn.aff import blend
 from attn.mscam import Context, conv1x1
-from attn.squeeze import hidden_channels
+from attn.reduction import hidden_channels
 
 
 class Point(nn.Sequential):

@@ -7,7 +7,7 @@ channel gate, which is `gate="linear"`.
 
 from torch import Tensor, nn
 
-from attn.squeeze import hidden_channels
+from attn.reduction import hidden_channels
 
 GATES = {"sigmoid": nn.Sigmoid, "linear": nn.Identity}
 

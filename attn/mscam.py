@@ -7,7 +7,7 @@ Reduction is 16 in the authors' bottlenecks, 4 in their basic blocks.
 
 from torch import Tensor, nn
 
-from attn.squeeze import hidden_channels
+from attn.reduction import hidden_channels
 
 
 class Context(nn.Sequential):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from attn.moments import Moments, track
+from attn.fused.moments import Moments, track
 
 
 def normalized(scale: Tensor) -> Tensor:
@@ -31,7 +31,7 @@ class ChannelGate(nn.Module):
         return x * _weighted(self.bn, x).sigmoid()
 
     def logits(self, x: Moments) -> tuple[Tensor, Tensor]:
-        """For `attn.tail`: the gate's batch norm knows its statistics from those of x."""
+        """For `attn.fused.epilogue`: the gate's batch norm knows its statistics from those of x."""
         track(self.bn, x.batch_mean, x.batch_var, x.count)
         w = normalized(self.bn.weight)
         scale = w * self.bn.weight * (x.batch_var + self.bn.eps).rsqrt()

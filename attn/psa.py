@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from attn.squeeze import hidden_channels
+from attn.reduction import hidden_channels
 
 
 class PSA(nn.Module):

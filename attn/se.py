@@ -6,8 +6,8 @@ Reference: hujie-frank/SENet @ 0262d43 (Caffe), whose two layers have biases. Po
 
 from torch import Tensor, nn
 
-from attn.moments import Moments
-from attn.squeeze import hidden_channels
+from attn.fused.moments import Moments
+from attn.reduction import hidden_channels
 
 
 class SE(nn.Module):
@@ -28,5 +28,5 @@ class SE(nn.Module):
         return self.fc2(self.relu(self.fc1(mean)))
 
     def logits(self, x: Moments) -> tuple[None, Tensor]:
-        """For `attn.tail`."""
+        """For `attn.fused.epilogue`."""
         return None, self.excite(x.mean)

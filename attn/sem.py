@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from attn.eca import adaptive_kernel_size
 from attn.ie import Enhance
-from attn.squeeze import hidden_channels
+from attn.reduction import hidden_channels
 
 
 class FC(nn.Sequential):

@@ -8,7 +8,7 @@ one scale and one shift per map.
 import torch
 from torch import Tensor, nn
 
-from attn.moments import Moments
+from attn.fused.moments import Moments
 
 EPS = 1e-5
 
@@ -48,7 +48,7 @@ class ShuffleAttention(nn.Module):
         return y.movedim(-1, 1)
 
     def logits(self, x: Moments) -> tuple[Tensor, Tensor]:
-        """For `attn.tail`."""
+        """For `attn.fused.epilogue`."""
         return self.affine(x.mean, x.var)
 
     def affine(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:

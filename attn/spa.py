@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from attn.squeeze import hidden_channels
+from attn.reduction import hidden_channels
 
 
 class Pyramid(nn.Module):

@@ -7,7 +7,7 @@ of a sample (n − 1 below; here that of one pixel is 0). The gate starts at 0.5
 import torch
 from torch import Tensor, nn
 
-from attn.moments import Moments
+from attn.fused.moments import Moments
 
 EPS = 1e-5
 
@@ -33,5 +33,5 @@ class SRM(nn.Module):
         return self.bn(self.style[0] * mean + self.style[1] * std)
 
     def logits(self, x: Moments) -> tuple[None, Tensor]:
-        """For `attn.tail`."""
+        """For `attn.fused.epilogue`."""
         return None, self.integrate(x.mean, x.var, x.pixels)

@@ -59,6 +59,6 @@ class Triplet(nn.Module):
     def plane_gates(
         self, pooled: Sequence[Tensor], conv: Callable[[Tensor, Tensor], Tensor]
     ) -> list[Tensor]:
-        """For `attn.tail`."""
+        """For `attn.fused.epilogue`."""
         gates = list(self.children())
         return [gate.of(p, conv) / len(gates) for gate, p in zip(gates, pooled, strict=True)]

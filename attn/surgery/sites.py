@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.hooks import RemovableHandle
 
-from attn.blocks import OUTSIDE, Block, Place, join
+from attn.surgery.blocks import OUTSIDE, Block, Place, join
 
 
 class PlainShortcut(nn.Identity):

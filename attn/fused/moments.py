@@ -1,11 +1,11 @@
-"""What `attn.tail` tells a module of a map that is never computed."""
+"""What `attn.fused.epilogue` tells a module of a map that is never computed."""
 
 from functools import cached_property, partial
 
 import torch
 from torch import Tensor, nn
 
-from attn.passes import Passes
+from attn.fused.kernels import Passes
 
 
 class Moments:

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import Function, once_differentiable
 
-from attn.moments import Moments
-from attn.passes import Passes
+from attn.fused.kernels import Passes
+from attn.fused.moments import Moments
 
 
 @dataclass
@@ -102,7 +102,7 @@ def _gating(
 def _through_gates(
     ctx, g: Tensor, y: Tensor, center: Tensor, values: Sequence[Tensor]
 ) -> tuple[list[Tensor], Sequence[Tensor | None]]:
-    """The `planes` of `attn.passes`, and the gradients of the parameters behind the gates."""
+    """The `planes` of `attn.fused.kernels`, and the gradients of the parameters behind the gates."""
     gating = ctx.small[1]
     if not gating.results:
         return [], [None] * len(ctx.parameters)
@@ -116,7 +116,7 @@ def _through_gates(
 
 
 def _coefficients(x: Moments, attention: nn.Module) -> list[Tensor]:
-    """Those of `attn.passes`."""
+    """Those of `attn.fused.kernels`."""
     if not hasattr(attention, "logits"):
         return [x.slope, x.offset]
     scale, shift = attention.logits(x)

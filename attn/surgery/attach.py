@@ -20,8 +20,8 @@ from itertools import chain, groupby
 import torch
 from torch import nn
 
-from attn.blocks import PREFIX, SITES, Block, Blocks, find, join
-from attn.points import PlainShortcut, Point, choose, locate, sizes
+from attn.surgery.blocks import PREFIX, SITES, Block, Blocks, find, join
+from attn.surgery.sites import PlainShortcut, Point, choose, locate, sizes
 
 HANDLES = "attention_handles"  # of a block: the handles of its hooks, by site
 GUARD = "attention_guard"  # of a block: the handle of `_guard`

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-import attn.tail
+import attn.fused.epilogue
 from attn import CBAM, ECA, NAM, SE, SRM, FusedTail, ShuffleAttention, Triplet
-from attn.passes import EAGER, Passes, compiled
+from attn.fused.kernels import EAGER, Passes, compiled
 from models import MobileNetV2, ResNet, Slots
 from models.resnet import Bottleneck
 from models.slots import Add, BranchOnly, composed
@@ -178,8 +178,10 @@ def test_keys_and_logits_of_a_network_stay(gate):
 
 def test_a_linear_bottleneck_without_shortcut_ends_fused(monkeypatch):
     ended = []
-    apply = attn.tail.FusedEnd.apply
-    monkeypatch.setattr(attn.tail.FusedEnd, "apply", lambda *a: ended.append(a[5]) or apply(*a))
+    apply = attn.fused.epilogue.FusedEnd.apply
+    monkeypatch.setattr(
+        attn.fused.epilogue.FusedEnd, "apply", lambda *a: ended.append(a[5]) or apply(*a)
+    )
     torch.manual_seed(0)
     ours = MobileNetV2(10, "cifar", 32, 0.25, slots=Slots(NAM, ["branch"], tail=EAGERLY))
     ours = ours.double().to(memory_format=torch.channels_last)
@@ -250,16 +252,16 @@ FALLBACKS = {
 def test_elsewhere_the_modules_run(block, name):
     arguments = block(NAM)
     FALLBACKS[name](arguments)
-    assert not attn.tail.applies(*arguments)
+    assert not attn.fused.epilogue.applies(*arguments)
 
 
 def test_control_without_changes_it_applies(block):
-    assert attn.tail.applies(*block(NAM))
+    assert attn.fused.epilogue.applies(*block(NAM))
 
 
 def test_without_gradients_the_modules_run(block):
     with torch.no_grad():
-        assert not attn.tail.applies(*block(NAM))
+        assert not attn.fused.epilogue.applies(*block(NAM))
 
 
 def test_a_compiled_network_has_the_modules_in_its_one_graph(block):
@@ -278,9 +280,9 @@ def test_a_compiled_network_has_the_modules_in_its_one_graph(block):
 
 def test_transforms_of_torch_func_see_the_modules(block):
     y, seen = block()[0].detach(), []
-    torch.func.grad(lambda y: seen.append(attn.tail.is_traced()) or y.sum())(y)
+    torch.func.grad(lambda y: seen.append(attn.fused.epilogue.is_traced()) or y.sum())(y)
     assert seen == [True]
-    assert not attn.tail.is_traced()
+    assert not attn.fused.epilogue.is_traced()
 
 
 @pytest.mark.parametrize("tail", [FusedTail(devices=[]), FusedTail()])
@@ -318,7 +320,7 @@ def test_without_a_compiler_the_modules_run_and_that_is_said_once(block, kind, m
     def broken(y):
         raise kind("InvalidCxxCompiler: no working C++ compiler\n...")
 
-    monkeypatch.setattr(attn.tail, "compiled", lambda: Passes(moments=broken))
+    monkeypatch.setattr(attn.fused.epilogue, "compiled", lambda: Passes(moments=broken))
     tail = FusedTail(elements=0)
     for _ in range(2):
         assert not is_fused(tail(*block()))

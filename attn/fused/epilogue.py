@@ -27,8 +27,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from attn.fused import FusedEnd
-from attn.passes import EAGER, compiled
+from attn.fused.function import FusedEnd
+from attn.fused.kernels import EAGER, compiled
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 KINDS = 256  # of calls that a pass is compiled for, by types, gates and sizes: many networks

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import attn
 import models
-from attn.attach import SITES, Report, attach, detach
+from attn.surgery.attach import SITES, Report, attach, detach
 
 
 def reach(blocks: int, *sites: str) -> dict[str, int]:

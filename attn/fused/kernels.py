@@ -1,4 +1,4 @@
-"""The passes over a map that `attn.tail` is made of, in plain torch, compiled by Inductor.
+"""The passes over a map that `attn.fused.epilogue` is made of, in plain torch, compiled by Inductor.
 
 A map is seen as rows, (N, H·W, C), a view of a channels_last image. Reductions are over the rows of
 one image, so that a thread works on one image and no number depends on how many threads there are.
@@ -20,7 +20,7 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
-from attn.planes import Conv, conv, slide, slide_back
+from attn.fused.plane_conv import Conv, conv, slide, slide_back
 
 LOG2_E = 1.4426950408889634
 # Without these Inductor keeps exponentials for later in memory, which costs more than they do.

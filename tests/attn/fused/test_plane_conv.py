@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from attn.passes import compiled
-from attn.planes import Conv, conv, slide, slide_back
+from attn.fused.kernels import compiled
+from attn.fused.plane_conv import Conv, conv, slide, slide_back
 
 SHAPES = [(3, 2, 5, 9), (2, 1, 1, 4), (1, 2, 8, 3)]  # also smaller than the kernel
 
