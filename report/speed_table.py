@@ -8,9 +8,9 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from report.plots import RC, save
+from report.formats.plots import RC, save
+from report.formats.text import render
 from report.speed import OPERATIONS, Ratio, Row, Speed, in_json, numbers, spreadsheet
-from report.text import render
 
 TITLES = {
     "networks": ("Training", "Inference"),

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from report.collect import Record
 from report.published import Published
+from report.records import Record
 from report.stats import Difference, difference, holm, mean_std, paired, verdict
 
 OF_ATTENTION = ("attn.", "sites=", "fusion.", "conv.", "norm.", "stages=")  # varies within a table

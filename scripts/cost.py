@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from tqdm import tqdm
 
 from engine.errors import Refused
-from report.text import render
+from report.formats.text import render
 from scripts.door import CONF, build, door
 
 HEADER = ("model", "attn", "params", "+ %", "MACs", "+ %", "element-wise", "+ %")

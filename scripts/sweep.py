@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from engine.errors import Refused
-from report.collect import Record, epochs_done, read
+from report.records import Record, epochs_done, read
 from scripts.plan import Planned, Section
 
 TRAIN = Path(__file__).parent.parent / "train.py"

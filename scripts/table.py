@@ -13,12 +13,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from engine.errors import Refused, refusing
-from report.collect import collect
-from report.files import write
-from report.latex import latex
+from report.formats.latex import latex
+from report.formats.text import markdown
+from report.formats.write import write
 from report.published import published
+from report.records import collect
 from report.table import Comparison, Row, Table, judged, of_records, remarks, with_published
-from report.text import markdown
 from scripts.door import CONF, door, say
 from scripts.measure import Costs, costs
 from scripts.plan import Overrides, Section, of_runs, overrides, sections

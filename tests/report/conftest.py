@@ -39,7 +39,7 @@ def new_run(tmp_path):
 @pytest.fixture
 def compared(new_run):
     """Three attentions over three seeds, on disk, judged: se gains, nam does not."""
-    from report.collect import collect
+    from report.records import collect
     from report.table import judged, of_records
 
     top1 = {"none": (90.0, 91.0, 92.0), "se": (92.0, 93.1, 93.9), "nam": (91.0, 90.5, 92.4)}

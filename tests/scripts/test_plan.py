@@ -6,7 +6,7 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from engine.errors import Refused
-from report.collect import LABELS, NEEDED
+from report.records import LABELS, NEEDED
 from scripts.door import UnknownName, count_classes
 from scripts.plan import of_runs, overrides, sections
 from scripts.sweep import duration, lacking, listing, record, seconds, sweeps

@@ -1,4 +1,4 @@
-from report.collect import collect, epochs_done
+from report.records import collect, epochs_done
 
 
 def test_finished_runs_are_collected_with_their_directory(new_run, new_record, tmp_path):

@@ -3,8 +3,8 @@ import io
 
 import pytest
 
+from report.formats.text import markdown, render, spreadsheet
 from report.table import Comparison, Row, Table
-from report.text import markdown, render, spreadsheet
 
 
 def speed(ratio, rate):

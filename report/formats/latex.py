@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from report.columns import accuracy, beside, cost
+from report.cells import accuracy, beside, cost
 from report.table import Table
 
 ESCAPES = str.maketrans(

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
-from report.columns import Block, blocks, elsewhere
+from report.cells import Block, blocks, elsewhere
 from report.table import Comparison, Row, Table
 
 CSV_HEADER = (

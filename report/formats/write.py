@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from report.board import write_board
-from report.html import html
-from report.latex import latex
-from report.plots import draw
+from report.formats.html import html
+from report.formats.latex import latex
+from report.formats.plots import draw
+from report.formats.tensorboard import write_board
+from report.formats.text import markdown, spreadsheet
 from report.table import Table
-from report.text import markdown, spreadsheet
 
 
 def write(table: Table, folder: Path, command: str) -> list[Path]:

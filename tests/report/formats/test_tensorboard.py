@@ -6,7 +6,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
-from report.board import write_board
+from report.formats.tensorboard import write_board
 
 
 @pytest.fixture
@@ -89,5 +89,5 @@ def test_a_row_that_is_no_folder_is_refused_before_anything_is_written(table, tm
 
 
 def test_neither_torch_nor_tensorflow_is_imported():
-    code = "import sys, report.board; assert not {'torch', 'tensorflow'} & sys.modules.keys()"
+    code = "import sys, report.formats.tensorboard; assert not {'torch', 'tensorflow'} & sys.modules.keys()"
     subprocess.run([sys.executable, "-c", code], check=True)

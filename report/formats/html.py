@@ -7,8 +7,8 @@ from html import escape
 
 from matplotlib.figure import Figure
 
-from report.columns import Block, accuracy, blocks, elsewhere
-from report.plots import PLOTS, svg
+from report.cells import Block, accuracy, blocks, elsewhere
+from report.formats.plots import PLOTS, svg
 from report.table import Comparison, Table
 
 STYLE = """

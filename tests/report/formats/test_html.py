@@ -2,7 +2,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
-from report.html import html
+from report.formats.html import html
 from report.table import Table
 
 VOID = {"meta", "img", "br", "!doctype"}

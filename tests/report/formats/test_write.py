@@ -1,4 +1,4 @@
-from report.files import write
+from report.formats.write import write
 from report.table import Table
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from report.latex import escape, latex
+from report.formats.latex import escape, latex
 from report.published import Published
 from report.table import Row, Table, with_published
 

@@ -1,6 +1,6 @@
 import pytest
 
-from report.plots import cost, draw, forest, learning, svg
+from report.formats.plots import cost, draw, forest, learning, svg
 from report.table import Table
 
 
