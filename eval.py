@@ -5,9 +5,9 @@ import json
 from omegaconf import DictConfig, OmegaConf
 
 from engine.errors import refusing
-from scripts.door import door
-from scripts.stored import stored_config, stored_run, stored_source
-from scripts.values import check_options
+from scripts.cli.app import door
+from scripts.cli.saved_run import stored_config, stored_run, stored_source
+from scripts.cli.type_check import check_options
 
 KINDS = {
     "run": str,

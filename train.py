@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 from engine.distributed.ranks import Ranks, together
 from engine.errors import enough_memory
 from engine.storage.run_dir import RunDir
-from scripts.door import build, door
-from scripts.runs import run_directory
+from scripts.cli.app import build, door
+from scripts.cli.run_path import run_directory
 
 
 def train(cfg: DictConfig, folder: RunDir, ranks: Ranks) -> dict[str, object]:
@@ -21,7 +21,7 @@ def train(cfg: DictConfig, folder: RunDir, ranks: Ranks) -> dict[str, object]:
     from engine.training.loop import evaluate, train_epoch
     from engine.training.result import finish
     from engine.training.run import Run, prepare_device
-    from scripts.network import network
+    from scripts.cli.build_model import network
 
     device = prepare_device(ranks.device(cfg.device))
     recipe, source = build(cfg.recipe), build(cfg.data)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Literal
 from omegaconf import DictConfig, OmegaConf
 
 from engine.errors import Refused, refusing
-from scripts.door import door
-from scripts.stored import stored_config, stored_run, stored_source
-from scripts.values import check_options
+from scripts.cli.app import door
+from scripts.cli.saved_run import stored_config, stored_run, stored_source
+from scripts.cli.type_check import check_options
 
 if TYPE_CHECKING:  # they take seconds to import, which wrong input need not wait for
     from engine.datasets.in_memory import Normalize

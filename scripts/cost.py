@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from engine.errors import Refused
 from report.formats.text import render
-from scripts.door import CONF, build, door
+from scripts.cli.app import CONF, build, door
 
 HEADER = ("model", "attn", "params", "+ %", "MACs", "+ %", "element-wise", "+ %")
 COLUMNS = (("params", "{:,}", 1), ("macs", "{:,.1f} M", 1e6), ("elements", "{:,.1f} M", 1e6))

@@ -12,10 +12,10 @@ from omegaconf import DictConfig
 from engine.errors import Refused, refusing
 from report.speed import Row, Speed, in_json
 from report.speed_table import markdown, write
-from scripts.combinations import OWN, combinations, compose, name, plain, reference
-from scripts.door import door
-from scripts.plan import Overrides, overrides
-from scripts.values import describe, fits
+from scripts.benchmarks.grid import OWN, combinations, compose, name, plain, reference
+from scripts.cli.app import door
+from scripts.cli.type_check import describe, fits
+from scripts.tables.plan import Overrides, overrides
 
 KINDS = {
     "what": Literal["networks", "modules", "loop"],
@@ -66,7 +66,7 @@ def measured(chosen: Sequence[Overrides], cfg: DictConfig) -> Speed:
 
     from engine.benchmark.timing import race
     from engine.training.result import device_name, revision
-    from scripts.contest import Contest
+    from scripts.benchmarks.suite import Contest
 
     contest = Contest(cfg.batch_size)
     add = getattr(contest, cfg.what)

@@ -19,11 +19,11 @@ from report.formats.write import write
 from report.published import published
 from report.records import collect
 from report.table import Comparison, Row, Table, judged, of_records, remarks, with_published
-from scripts.door import CONF, door, say
-from scripts.measure import Costs, costs
-from scripts.plan import Overrides, Section, of_runs, overrides, sections
-from scripts.sweep import lacking, listing, record, train
-from scripts.values import check_options
+from scripts.cli.app import CONF, door, say
+from scripts.cli.type_check import check_options
+from scripts.tables.costs import Costs, costs
+from scripts.tables.launch import lacking, listing, record, train
+from scripts.tables.plan import Overrides, Section, of_runs, overrides, sections
 
 OWN = {*OmegaConf.load(CONF / "table.yaml"), "table"} - {"hydra"}  # the rest is for the runs
 KINDS = {

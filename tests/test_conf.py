@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 
 import attn
 from engine.errors import Refused
-from scripts.door import build, check_names, count_classes
-from scripts.values import check_values
+from scripts.cli.app import build, check_names, count_classes
+from scripts.cli.type_check import check_values
 
 CONF = Path(__file__).parent.parent / "conf"
 

@@ -10,8 +10,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from report.published import published
-from scripts.door import CONF, build, check_names, count_classes
-from scripts.values import check_values
+from scripts.cli.app import CONF, build, check_names, count_classes
+from scripts.cli.type_check import check_values
 
 TABLES = sorted(file.stem for file in (CONF / "table").glob("*.yaml"))
 KEYS = {"title", "baseline", "seeds", "settings", "rows", "remarks", "published"}

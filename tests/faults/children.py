@@ -19,7 +19,7 @@ SMALL = (
 CLOCK = ("train_seconds", "images_per_second")
 IMPORTED = (
     "train", "engine.training.loop", "engine.training.logger", "engine.training.result", "engine.datasets.digits", "models.resnet",
-    "scripts.values", "sklearn.datasets", "torch._inductor.config", "tests.faults.harm",
+    "scripts.cli.type_check", "sklearn.datasets", "torch._inductor.config", "tests.faults.harm",
     "tests.faults.children",
 )  # fmt: skip
 
@@ -105,7 +105,7 @@ def _train(cwd, arguments, before):
     if before:
         before()
     import train
-    from scripts.door import door
+    from scripts.cli.app import door
 
     sys.argv = ["train.py", *arguments]
     door(train.main, "train")

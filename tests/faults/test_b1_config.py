@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 
 from engine.datasets.dataset import Source
 from engine.storage.run_dir import flat
-from scripts.door import CONF
+from scripts.cli.app import CONF
 
 ROOT = Path(__file__).parents[2]
 NETWORKS = (  # each adds the keys that the ones before it have not

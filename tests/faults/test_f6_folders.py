@@ -23,7 +23,7 @@ def places(tmp_path):
 def refused(place, why):
     code = (
         "import sys, train\n"
-        "from scripts.door import door\n"
+        "from scripts.cli.app import door\n"
         "try:\n    door(train.main, 'train')\n"
         "finally:\n    print('torch' in sys.modules)\n"
     )

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from engine.errors import Refused
 from scripts.cam import check, choose, require_same_images
-from scripts.door import CONF, build
-from scripts.stored import stored_config, stored_run
+from scripts.cli.app import CONF, build
+from scripts.cli.saved_run import stored_config, stored_run
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["data=digits", "data.image_size=8", "model=resnet20", "recipe=digits", "device=cpu"]

@@ -11,8 +11,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from engine.errors import Refused
-from scripts.combinations import combinations
-from scripts.door import CONF
+from scripts.benchmarks.grid import combinations
+from scripts.cli.app import CONF
 from scripts.speed import measured
 
 ROOT = Path(__file__).parents[2]

@@ -8,9 +8,9 @@ from typing import Any
 import hydra
 
 from engine.storage.atomic import read_json, write_json
-from scripts.door import build, forced
-from scripts.plan import Planned, Section
-from scripts.sweep import record
+from scripts.cli.app import build, forced
+from scripts.tables.launch import record
+from scripts.tables.plan import Planned, Section
 
 SECONDS = 3.0  # for each row, of training and of inference together
 Costs = dict[

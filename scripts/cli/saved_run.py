@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from engine.errors import Refused, refusing
-from scripts.door import build, check_names
+from scripts.cli.app import build, check_names
 
 if TYPE_CHECKING:  # it imports torch, which waits until every name is checked
     from engine.datasets.dataset import Source

@@ -3,8 +3,8 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from engine.errors import Refused
-from scripts.door import CONF, build
-from scripts.network import network
+from scripts.cli.app import CONF, build
+from scripts.cli.build_model import network
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from scripts.door import UnknownName, build, forced
+from scripts.cli.app import UnknownName, build, forced
 
 ROOT = Path(__file__).parents[2]
 NO_TORCH = """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from engine.errors import Refused
 from report.records import Record, epochs_done, read
-from scripts.plan import Planned, Section
+from scripts.tables.plan import Planned, Section
 
 TRAIN = Path(__file__).parent.parent / "train.py"
 UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))

@@ -9,9 +9,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from engine.errors import Refused
-from scripts.door import CONF, check_names, forced
-from scripts.door import plain as nothing_else_said
-from scripts.plan import Overrides
+from scripts.cli.app import CONF, check_names, forced
+from scripts.cli.app import plain as nothing_else_said
+from scripts.tables.plan import Overrides
 
 OWN = {*OmegaConf.load(CONF / "speed.yaml")} - {"hydra", "defaults"}  # the rest is train.py's
 DEFAULTS = {

@@ -23,8 +23,8 @@ from omegaconf.errors import OmegaConfBaseException
 from engine.distributed.ranks import world_size
 from engine.errors import Refused
 from engine.signals import exit_on_signals
-from scripts.answers import first_line, translated
-from scripts.targets import UnknownTarget, options
+from scripts.cli.messages import first_line, translated
+from scripts.cli.targets import UnknownTarget, options
 
 CONF = Path(__file__).parent.parent / "conf"
 GROUPS = tuple(sorted(f.name for f in CONF.iterdir() if f.is_dir() and f.name != "__pycache__"))
@@ -138,7 +138,7 @@ def check_names(cfg: DictConfig, known: DictConfig, path: str = "") -> None:
 
 def build(node: DictConfig) -> Any:
     """What a node of the configuration describes; Refused where its values are wrong."""
-    from scripts.values import check_values  # it imports what the targets are in: torch
+    from scripts.cli.type_check import check_values  # it imports what the targets are in: torch
 
     key = node._get_full_key(None)
     resolved = OmegaConf.to_container(node, resolve=True)

@@ -29,9 +29,9 @@ from engine.errors import Refused, refusing
 from engine.training.run import PRECISIONS, Run, prepare_device
 from engine.transforms.batch import CropFlip
 from engine.transforms.crop import Crop, ResizedCrop
-from scripts.combinations import MODES, compose, name, plain, within
-from scripts.door import build
-from scripts.plan import Overrides
+from scripts.benchmarks.grid import MODES, compose, name, plain, within
+from scripts.cli.app import build
+from scripts.tables.plan import Overrides
 
 IMAGES = 10_000  # in memory, so that they are no more in a cache than those of a data set
 IMAGES_READ = 125  # from files in one go, at most

@@ -4,7 +4,7 @@ from typing import Any, Literal
 import pytest
 
 from engine.errors import Refused
-from scripts.values import check_options, check_values, describe, fits
+from scripts.cli.type_check import check_options, check_values, describe, fits
 
 
 @pytest.mark.parametrize(

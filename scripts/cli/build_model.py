@@ -8,7 +8,7 @@ from torch import nn
 
 from engine.distributed.ranks import ALONE, Ranks
 from engine.errors import Refused
-from scripts.door import build
+from scripts.cli.app import build
 
 
 def network(cfg: DictConfig, ranks: Ranks = ALONE) -> nn.Module:

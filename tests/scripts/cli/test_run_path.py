@@ -1,6 +1,6 @@
 from omegaconf import OmegaConf
 
-from scripts.runs import LONGEST, _short, changes
+from scripts.cli.run_path import LONGEST, _short, changes
 
 KNOWN = {"seed": 0, "out": "runs", "sites": ["branch"], "recipe": {"lr": 0.1, "epochs": 5}}
 

@@ -7,9 +7,9 @@ from omegaconf import OmegaConf
 
 from engine.errors import Refused
 from report.records import LABELS, NEEDED
-from scripts.door import UnknownName, count_classes
-from scripts.plan import of_runs, overrides, sections
-from scripts.sweep import duration, lacking, listing, record, seconds, sweeps
+from scripts.cli.app import UnknownName, count_classes
+from scripts.tables.launch import duration, lacking, listing, record, seconds, sweeps
+from scripts.tables.plan import of_runs, overrides, sections
 
 CONF = Path(__file__).parents[2] / "conf"
 TABLE = {

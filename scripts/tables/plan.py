@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 from engine.errors import Refused
 from engine.storage.run_dir import MACHINE, RunDir
-from scripts.door import check_names, forced, plain
-from scripts.runs import run_directory
+from scripts.cli.app import check_names, forced, plain
+from scripts.cli.run_path import run_directory
 
 Overrides = dict[str, str]  # as train.py takes them: key -> value
 TITLE = ("data", "model", "recipe")

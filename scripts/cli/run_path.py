@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from engine.errors import Refused
 from engine.storage.run_dir import MACHINE, RunDir, flat
-from scripts.door import plain
-from scripts.values import check_options
+from scripts.cli.app import plain
+from scripts.cli.type_check import check_options
 
 KINDS = {  # what no constructor is given
     "precision": str,

@@ -1,7 +1,7 @@
 import pytest
 
 from engine.errors import Refused
-from scripts.combinations import combinations, name, plain, values
+from scripts.benchmarks.grid import combinations, name, plain, values
 
 
 def test_every_value_with_every_other_and_attention_fastest():

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from scripts.targets import UnknownTarget, options
+from scripts.cli.targets import UnknownTarget, options
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_everything_else_is_refused(target):
 def test_looking_imports_nothing():
     code = (
         "import sys\n"
-        "from scripts.targets import options\n"
+        "from scripts.cli.targets import options\n"
         "[options(t) for t in ('attn.NAM', 'models.resnet50', 'torch.optim.SGD')]\n"
         "print([m for m in ('torch', 'attn', 'models') if m in sys.modules])\n"
     )
