@@ -102,7 +102,7 @@ def _gating(
 def _through_gates(
     ctx, g: Tensor, y: Tensor, center: Tensor, values: Sequence[Tensor]
 ) -> tuple[list[Tensor], Sequence[Tensor | None]]:
-    """The `planes` of `attn.fused.kernels`, and the gradients of the parameters behind the gates."""
+    """The `planes` of `kernels`, and the gradients of the parameters behind the gates."""
     gating = ctx.small[1]
     if not gating.results:
         return [], [None] * len(ctx.parameters)

@@ -1,4 +1,4 @@
-"""The passes over a map that `attn.fused.epilogue` is made of, in plain torch, compiled by Inductor.
+"""The passes over a map that the fused epilogue is made of, in plain torch, compiled by Inductor.
 
 A map is seen as rows, (N, H·W, C), a view of a channels_last image. Reductions are over the rows of
 one image, so that a thread works on one image and no number depends on how many threads there are.

@@ -1,1 +1,1 @@
-"""TODO"""
+"""Attention in networks of other authors: find the blocks, then attach the modules."""

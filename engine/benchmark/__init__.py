@@ -1,1 +1,1 @@
-"""How long training takes, and what it is compared with."""
+"""How fast training is, and what to compare it with."""

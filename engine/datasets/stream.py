@@ -95,7 +95,7 @@ class Stream:
             return augment
         raise Refused(
             f"recipe.augment: {type(augment).__name__} acts on images in memory, and these are "
-            "streamed: choose a recipe with engine.transforms.crop.ResizedCrop, such as recipe=imagenet_90ep"
+            "streamed: choose a recipe with ResizedCrop, such as recipe=imagenet_90ep"
         )
 
     @cached_property

@@ -1,1 +1,1 @@
-"""Several processes that train one run."""
+"""Several processes that train one run. Importing this package imports no torch."""

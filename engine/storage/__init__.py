@@ -1,1 +1,1 @@
-"""What a run leaves on disk, and how it is kept whole."""
+"""What a run leaves on disk, and how it stays whole. Importing this package imports no torch."""

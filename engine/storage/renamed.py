@@ -9,18 +9,18 @@ from collections.abc import Mapping
 from typing import Any
 
 CLASSES = {
-    "engine.transforms.batch.CropFlip": "engine.transforms.CropFlip",
-    "engine.transforms.batch.Keep": "engine.transforms.Identity",
-    "engine.datasets.cifar.CIFAR": "engine.datasets.CIFAR",
-    "engine.transforms.crop.ResizedCrop": "engine.transforms.ResizedCrop",
-    "engine.datasets.digits.Digits": "engine.datasets.Digits",
-    "engine.datasets.folder.Folder": "engine.datasets.Folder",
-    "engine.datasets.imagenet.ImageNet": "engine.datasets.ImageNet",
-    "engine.training.recipe.Recipe": "engine.training.Recipe",
-    "engine.training.schedule.Cosine": "engine.training.Cosine",
-    "engine.training.schedule.Exponential": "engine.training.Exponential",
-    "engine.training.schedule.OneCycle": "engine.training.OneCycle",
-    "engine.training.schedule.Step": "engine.training.Step",
+    "engine.augment.CropFlip": "engine.transforms.CropFlip",
+    "engine.augment.Keep": "engine.transforms.Identity",
+    "engine.cifar.CIFAR": "engine.datasets.CIFAR",
+    "engine.crop.ResizedCrop": "engine.transforms.ResizedCrop",
+    "engine.digits.Digits": "engine.datasets.Digits",
+    "engine.folder.Folder": "engine.datasets.Folder",
+    "engine.imagenet.ImageNet": "engine.datasets.ImageNet",
+    "engine.recipe.Recipe": "engine.training.Recipe",
+    "engine.schedule.Cosine": "engine.training.Cosine",
+    "engine.schedule.Exponential": "engine.training.Exponential",
+    "engine.schedule.OneCycle": "engine.training.OneCycle",
+    "engine.schedule.Step": "engine.training.Step",
     "attn.FusedTail": "attn.FusedEpilogue",
 }
 OPTIONS = {"tail": "epilogue"}

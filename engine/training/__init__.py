@@ -1,1 +1,6 @@
-"""One run: its recipe, its loop, its log and its result."""
+"""One run: its recipe and schedule, its loop, its log and its result."""
+
+from engine.training.recipe import Recipe
+from engine.training.schedule import Cosine, Exponential, OneCycle, Step
+
+__all__ = ["Cosine", "Exponential", "OneCycle", "Recipe", "Step"]

@@ -23,10 +23,10 @@ class Recipe:
     `lr` is the peak rate at this `batch_size`; `warmup_epochs` of linear warm-up multiply the
     schedule; `sparsity` is the p of NAM's penalty p·Σ|γ|, added to the loss.
 
-    `randaugment` is the magnitude, of 30, of engine.transforms.randaugment after `augment`; `mixup` and
-    `cutmix` are the α of engine.transforms.mixup; 0 is none of it. `accumulate` is the number of parts in which
-    a batch is worked through, for want of memory: the gradient is that of the whole batch, but
-    batch norm sees each part by itself. `clip_norm` limits the norm of the gradient. Without
+    `randaugment` is RandAugment's magnitude, 1 to 30; it follows `augment`. `mixup` and
+    `cutmix` are the α of their Beta distribution. 0 turns each of the three off. `accumulate` splits
+    a batch into that many parts, to save memory: the gradient is the whole batch's, but batch norm
+    sees one part at a time. `clip_norm` limits the norm of the gradient. Without
     `decay_norms` there is no weight decay on biases and on the scales of norms. `ema` is the decay
     of engine.training.ema.EMA, which is then what is measured and kept.
     """

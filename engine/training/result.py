@@ -14,7 +14,7 @@ from engine.storage.atomic import replacing, write_json
 from engine.storage.run_dir import RunDir
 from engine.training.run import Run
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def finish(run: Run, folder: RunDir, rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,1 +1,6 @@
-"""What happens to images before the network sees them."""
+"""Transforms of training images: of a whole batch in memory, or of each image as it is read."""
+
+from engine.transforms.batch import CropFlip, Keep
+from engine.transforms.crop import ResizedCrop
+
+__all__ = ["CropFlip", "Keep", "ResizedCrop"]

@@ -1,1 +1,1 @@
-"""TODO"""
+"""The formats a table is written in."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""What scripts/speed.py measures."""

@@ -1,1 +1,1 @@
-"""TODO"""
+"""The command line: compose the configuration, check it, answer wrong input in one line."""

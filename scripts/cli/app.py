@@ -26,7 +26,7 @@ from engine.signals import exit_on_signals
 from scripts.cli.messages import first_line, translated
 from scripts.cli.targets import UnknownTarget, options
 
-CONF = Path(__file__).parent.parent / "conf"
+CONF = Path(__file__).parents[2] / "conf"
 GROUPS = tuple(sorted(f.name for f in CONF.iterdir() if f.is_dir() and f.name != "__pycache__"))
 SPECIAL = ("_target_", "_partial_")
 NO_CHOICE = re.compile(r"null|true|false|[-+\d\[][^']*")  # for these Hydra does not name the group

@@ -10,7 +10,7 @@ from engine.errors import Refused
 from report.records import Record, epochs_done, read
 from scripts.tables.plan import Planned, Section
 
-TRAIN = Path(__file__).parent.parent / "train.py"
+TRAIN = Path(__file__).parents[2] / "train.py"
 UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 

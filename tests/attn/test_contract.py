@@ -73,7 +73,7 @@ def train(module, x, steps):
 def test_every_public_module_has_a_name():
     others = {
         attn.names,
-        attn.surgery.attach,
+        attn.attach,
         attn.detach,
         attn.Mechanism,
         attn.FusedTail,

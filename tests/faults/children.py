@@ -18,7 +18,8 @@ SMALL = (
 )  # fmt: skip
 CLOCK = ("train_seconds", "images_per_second")
 IMPORTED = (
-    "train", "engine.training.loop", "engine.training.logger", "engine.training.result", "engine.datasets.digits", "models.resnet",
+    "train", "engine.training.loop", "engine.training.logger", "engine.training.result",
+    "engine.datasets.digits", "models.resnet",
     "scripts.cli.type_check", "sklearn.datasets", "torch._inductor.config", "tests.faults.harm",
     "tests.faults.children",
 )  # fmt: skip

@@ -9,7 +9,7 @@ import yaml
 
 from engine.storage.renamed import CLASSES, modernize
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_every_old_class_name_in_the_published_results_has_a_name_of_today():

@@ -89,5 +89,6 @@ def test_a_row_that_is_no_folder_is_refused_before_anything_is_written(table, tm
 
 
 def test_neither_torch_nor_tensorflow_is_imported():
-    code = "import sys, report.formats.tensorboard; assert not {'torch', 'tensorflow'} & sys.modules.keys()"
+    modules = "{'torch', 'tensorflow'} & sys.modules.keys()"
+    code = f"import sys, report.formats.tensorboard; assert not {modules}"
     subprocess.run([sys.executable, "-c", code], check=True)

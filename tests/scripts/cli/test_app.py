@@ -10,7 +10,7 @@ from omegaconf import OmegaConf
 
 from scripts.cli.app import UnknownName, build, forced
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NO_TORCH = """
 import importlib.abc, importlib.machinery, runpy, sys
 

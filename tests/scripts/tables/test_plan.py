@@ -11,7 +11,7 @@ from scripts.cli.app import UnknownName, count_classes
 from scripts.tables.launch import duration, lacking, listing, record, seconds, sweeps
 from scripts.tables.plan import of_runs, overrides, sections
 
-CONF = Path(__file__).parents[2] / "conf"
+CONF = Path(__file__).parents[3] / "conf"
 TABLE = {
     "settings": {"data": "digits", "model": ["resnet20", "resnet32"], "recipe": "digits"},
     "rows": {"none": "attn=none", "se4": "attn=se attn.reduction=4", "nam": "attn=nam"},
