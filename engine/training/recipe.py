@@ -23,9 +23,9 @@ class Recipe:
     `lr` is the peak rate at this `batch_size`; `warmup_epochs` of linear warm-up multiply the
     schedule; `sparsity` is the p of NAM's penalty p·Σ|γ|, added to the loss.
 
-    `randaugment` is RandAugment's magnitude, 1 to 30; it follows `augment`. `mixup` and
-    `cutmix` are the α of their Beta distribution. 0 turns each of the three off. `accumulate` splits
-    a batch into that many parts, to save memory: the gradient is the whole batch's, but batch norm
+    `randaugment` is RandAugment's magnitude, 1 to 30; it follows `augment`. `mixup` and `cutmix`
+    are the α of their Beta distribution. 0 turns each of the three off. `accumulate` splits a batch
+    into that many parts, to save memory: the gradient is the whole batch's, but batch norm
     sees one part at a time. `clip_norm` limits the norm of the gradient. Without
     `decay_norms` there is no weight decay on biases and on the scales of norms. `ema` is the decay
     of engine.training.ema.EMA, which is then what is measured and kept.
