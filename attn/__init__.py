@@ -11,7 +11,7 @@ from attn.attach import attach, detach
 from attn.bam import BAM
 from attn.catalog import Mechanism, names
 from attn.cbam import CBAM
-from attn.controls import Half, Scalar
+from attn.controls import Constant, Half, Scalar
 from attn.coord import CoordAttention
 from attn.dia import DIA
 from attn.ea import ExternalAttention
@@ -76,6 +76,7 @@ __all__ = [
     "AXYforXplusY",
     "AYforXplusY",
     "ConcatFuse",
+    "Constant",
     "CoordAttention",
     "ExternalAttention",
     "FusedTail",
