@@ -18,6 +18,17 @@ class Half(nn.Module):
         return 0.5 * x
 
 
+class Constant(nn.Module):
+    """The constant gate: y = value * x. No parameters; value=1 is the plain network."""
+
+    def __init__(self, channels: int, value: float = 1.0) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.value * x
+
+
 class Scalar(nn.Module):
     """One learnable gate for the whole map: y = σ(a)·x, a = 0 at the start."""
 

@@ -3,9 +3,10 @@ Aggregated Residual Transformations (Xie et al., 2016), https://arxiv.org/abs/16
 
 The ImageNet networks have torchvision's parameter names and its stride in the 3x3 ("v1.5"). With
 `stem="cifar"` the 7x7 convolution and the max-pool give way to one 3x3 at full resolution, as in
-the CIFAR-100 tables of the attention papers. ResNet-20 to -110 are those of Sec. 4.2; ResNet-83 and
--164 are the same with bottlenecks, the networks of SEM and IEBN (Qrange-group/SEM @ db5e194). The
-last are AFF's ResNeXt for small images (open-aff @ 0bcfd8a), named there 9b + 2 like its layers.
+the CIFAR-100 tables of the attention papers. ResNet-20 to -110 are those of Sec. 4.2;
+ResNet-8 is the same family with one block a stage. ResNet-83 and -164 have bottlenecks, the
+networks of SEM and IEBN (Qrange-group/SEM @ db5e194). The last are AFF's ResNeXt for small images
+(open-aff @ 0bcfd8a), named there 9b + 2 like its layers.
 """
 
 import math
@@ -220,6 +221,7 @@ resnet101 = partial(ResNet, Bottleneck, (3, 4, 23, 3), expansion=4)
 resnet152 = partial(ResNet, Bottleneck, (3, 8, 36, 3), expansion=4)
 
 _cifar = partial(ResNet, planes=(16, 32, 64), stem_planes=16, stem="cifar")
+resnet8 = partial(_cifar, BasicBlock, (1, 1, 1), shortcut=Pad)
 resnet20 = partial(_cifar, BasicBlock, (3, 3, 3), shortcut=Pad)
 resnet32 = partial(_cifar, BasicBlock, (5, 5, 5), shortcut=Pad)
 resnet56 = partial(_cifar, BasicBlock, (9, 9, 9), shortcut=Pad)

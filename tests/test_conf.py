@@ -36,7 +36,7 @@ def plain(*choice):
     return conf(*choice)
 
 
-NARROW = {"resnet20", "resnet32", "resnet56", "resnet110"}  # 16 channels end a branch
+NARROW = {"resnet8", "resnet20", "resnet32", "resnet56", "resnet110"}  # 16 channels end a branch
 MOBILE = {
     "mobilenet_v2", "mobilenet_v2_pytorch_cifar100", "mobilenet_v3_large", "mobilenet_v3_small",
 }  # fmt: skip

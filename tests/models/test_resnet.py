@@ -50,6 +50,8 @@ def test_resnet50_has_the_published_number_of_parameters(
         (models.resnet34, 21_797_672),
         (models.resnet101, 44_549_160),
         (models.resnet152, 60_192_808),
+        # by hand: stem 464, stages 4,672, 13,952 and 55,552, classifier 6,500
+        (partial(models.resnet8, num_classes=100), 81_140),
         # He et al., Table 6: 0.27, 0.46, 0.85 and 1.7 M
         (partial(models.resnet20, num_classes=10), 269_722),
         (partial(models.resnet32, num_classes=10), 464_154),
