@@ -4,8 +4,8 @@ import json
 
 from omegaconf import DictConfig, OmegaConf
 
-from engine.errors import refusing
-from scripts.cli.app import door
+from engine.errors import as_config_error
+from scripts.cli.app import run_app
 from scripts.cli.saved_run import stored_config, stored_run, stored_source
 from scripts.cli.type_check import check_options
 
@@ -23,12 +23,12 @@ def measure(cfg: DictConfig) -> dict[str, object]:
     """Loss, top1 and top5 (%) of the run in `cfg.run` on one split, and by class if asked for."""
     check_options(OmegaConf.to_container(cfg, throw_on_missing=True), KINDS)
     run_cfg = stored_config(cfg.run, cfg.root)
+    from engine.environment import prepare_device
     from engine.training.loop import accuracy_by_class, predict, summary
-    from engine.training.run import prepare_device
 
     source = stored_source(run_cfg, cfg.split)
     run = stored_run(cfg.run, run_cfg, prepare_device(cfg.device))
-    with refusing("data"):
+    with as_config_error("data"):
         images = source.load(cfg.split).to(run.device)
     losses, hit = predict(run, images, source.normalize)
     measured = {"run": cfg.run, "split": cfg.split, "epoch": run.epoch, "images": len(images)}
@@ -56,4 +56,4 @@ def main(cfg: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    door(main, "eval")
+    run_app(main, "eval")

@@ -5,55 +5,60 @@ from functools import partial
 
 from omegaconf import DictConfig
 
-from engine.distributed.ranks import Ranks, together
+from engine.distributed.launch import process_group
+from engine.distributed.ranks import Ranks
 from engine.errors import enough_memory
 from engine.storage.run_dir import RunDir
-from scripts.cli.app import build, door
+from scripts.cli.app import build, run_app
 from scripts.cli.run_path import run_directory
 
 
 def train(cfg: DictConfig, folder: RunDir, ranks: Ranks) -> dict[str, object]:
     """Train to the last epoch, resuming what `folder` holds; return the result."""
-    from engine.signals import Interruption
+    from engine.environment import prepare_device
     from engine.storage.checkpoint import require_room  # torch: not before the names are checked
-    from engine.training.gate_stats import look
-    from engine.training.logger import Log, Silence
+    from engine.training.gate_stats import measure_gates
+    from engine.training.interruption import Interruption
+    from engine.training.logger import NullLogger, RunLogger
     from engine.training.loop import evaluate, train_epoch
     from engine.training.result import finish
-    from engine.training.run import Run, prepare_device
+    from engine.training.run import Run
     from scripts.cli.build_model import network
 
     device = prepare_device(ranks.device(cfg.device))
     recipe, source = build(cfg.recipe), build(cfg.data)
     run = Run(network(cfg, ranks), recipe, cfg.seed, device, cfg.precision, ranks, cfg.compile)
-    ranks.first(require_room, folder.path, run.model)
-    images = source.everything(device, recipe.batch_size, ranks)
+    ranks.run_on_rank_zero(require_room, folder.path, run.model)
+    images = source.load_all(device, recipe.batch_size, ranks)
     run.resume(folder.path)
     signals = Interruption(partial(run.save, folder.path), ranks)
-    with ranks.first(Log, folder, run) or Silence() as log, signals:
+    with ranks.run_on_rank_zero(RunLogger, folder, run) or NullLogger() as log, signals:
         over = partial(evaluate, run, normalize=source.normalize, check=signals.check)
         while run.epoch < recipe.epochs:
-            watched = source.watched(last=run.epoch + 1 == recipe.epochs)
+            watched = source.eval_splits(last=run.epoch + 1 == recipe.epochs)
             fit = train_epoch(run, images["train"], source.normalize, signals.check)
             log.epoch(run, {"train": fit} | {split: over(images[split]) for split in watched})
-            log.attention(run, look(run, images[watched[0]], source.normalize))
+            log.attention(run, measure_gates(run, images[watched[0]], source.normalize))
             run.next_epoch()
             signals.save()
-    return ranks.shared(finish, run, folder, log.rows)
+    return ranks.broadcast_result(finish, run, folder, log.rows)
 
 
 def main(cfg: DictConfig) -> float:
     """One run, or what it measured if it is finished; top-1 accuracy in %."""
     folder = run_directory(cfg)
-    with together(folder.fingerprint) as ranks:
-        result, done = ranks.shared(folder.result), "already finished"
+    with process_group(folder.fingerprint) as ranks:
+        result, done = ranks.broadcast_result(folder.result), "already finished"
         if not result:
-            with ranks.first(folder.claim) or nullcontext(), enough_memory(cfg.recipe.batch_size):
+            with (
+                ranks.run_on_rank_zero(folder.claim) or nullcontext(),
+                enough_memory(cfg.recipe.batch_size),
+            ):
                 result, done = train(cfg, folder, ranks), "finished"
         reached = f"top-1 {result['top1']:.2f} %  top-5 {result['top5']:.2f} %"
-        ranks.first(print, f"{done}: {folder.path}  {reached}")
+        ranks.run_on_rank_zero(print, f"{done}: {folder.path}  {reached}")
     return result["top1"]
 
 
 if __name__ == "__main__":
-    door(main, "train")
+    run_app(main, "train")

@@ -15,7 +15,7 @@ from attn.dia import DIA
 from attn.ea import ExternalAttention
 from attn.eca import ECA
 from attn.ema import EMA
-from attn.fused.epilogue import FusedTail
+from attn.fused.epilogue import FusedEpilogue
 from attn.fusions import (
     AXYforXplusY,
     AXYforXY,
@@ -79,7 +79,7 @@ __all__ = [
     "Constant",
     "CoordAttention",
     "ExternalAttention",
-    "FusedTail",
+    "FusedEpilogue",
     "GAUFuse",
     "Half",
     "Mechanism",

@@ -47,7 +47,7 @@ class ChannelGate(nn.Module):
         gate = sum(self.mlp(POOLS[pool](x)) for pool in self.pools).sigmoid()
         return x * gate[:, :, None, None]
 
-    def logits(self, x: Moments) -> tuple[None, Tensor]:
+    def gate_logits(self, x: Moments) -> tuple[None, Tensor]:
         """For `attn.fused.epilogue`, if it knows all the pools."""
         return None, sum(self.mlp(OF_MOMENTS[pool](x)) for pool in self.pools)
 
@@ -96,7 +96,7 @@ class CBAM(nn.Module):
         }
         self.gates = nn.Sequential(OrderedDict((name, gates[name]) for name in ORDERS[order]))
         if order == "channel-first" and set(pools) <= set(OF_MOMENTS):
-            self.logits = gates["channel"].logits
+            self.gate_logits = gates["channel"].gate_logits
             self.pooled_axes, self.plane_gates = (3,), gates["spatial"].plane_gates
 
     def forward(self, x: Tensor) -> Tensor:

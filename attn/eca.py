@@ -46,7 +46,7 @@ class ECA(nn.Module):
         windows = F.pad(mean, (k // 2, k // 2)).unfold(1, k, 1)
         return (windows @ self.conv.weight.view(k, 1))[:, :, 0]
 
-    def logits(self, x: Moments) -> tuple[None, Tensor]:
+    def gate_logits(self, x: Moments) -> tuple[None, Tensor]:
         """For `attn.fused.epilogue`."""
         return None, self.interact(x.mean)
 

@@ -16,7 +16,7 @@ from attn.mscam import Context, conv1x1
 from attn.reduction import hidden_channels
 
 
-class Point(nn.Sequential):
+class Pointwise(nn.Sequential):
     """BN(W·z), W: C → C a 1x1 convolution with bias: a context without a bottleneck."""
 
     def __init__(self, channels: int) -> None:
@@ -47,7 +47,7 @@ class Gate(nn.Module):
 
 def both(channels: int) -> Gate:
     """A(z) = σ(BN(W₁·z) + BN(W₂·GAP(z)))."""
-    return Gate(Point(channels), Pooled(Point(channels)))
+    return Gate(Pointwise(channels), Pooled(Pointwise(channels)))
 
 
 class ConcatFuse(nn.Module):
@@ -78,7 +78,7 @@ class GAUFuse(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.gate = Gate(Pooled(Point(channels)))
+        self.gate = Gate(Pooled(Pointwise(channels)))
 
     def forward(self, shortcut: Tensor, branch: Tensor) -> Tensor:
         return self.gate(branch) * shortcut + branch
@@ -209,8 +209,8 @@ class ResGlobforGlobCha(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = Gate(Pooled(Point(channels)))
-        self.second = Gate(Pooled(Point(channels)))
+        self.first = Gate(Pooled(Pointwise(channels)))
+        self.second = Gate(Pooled(Pointwise(channels)))
 
     def forward(self, shortcut: Tensor, branch: Tensor) -> Tensor:
         fused = blend(self.first(shortcut + branch), shortcut, branch)
@@ -222,8 +222,8 @@ class ResLocaforLocaCha(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = Gate(Point(channels))
-        self.second = Gate(Point(channels))
+        self.first = Gate(Pointwise(channels))
+        self.second = Gate(Pointwise(channels))
 
     def forward(self, shortcut: Tensor, branch: Tensor) -> Tensor:
         fused = blend(self.first(shortcut + branch), shortcut, branch)

@@ -30,7 +30,7 @@ class ChannelGate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x * _weighted(self.bn, x).sigmoid()
 
-    def logits(self, x: Moments) -> tuple[Tensor, Tensor]:
+    def gate_logits(self, x: Moments) -> tuple[Tensor, Tensor]:
         """For `attn.fused.epilogue`: the gate's batch norm knows its statistics from those of x."""
         track(self.bn, x.batch_mean, x.batch_var, x.count)
         w = normalized(self.bn.weight)
@@ -69,7 +69,7 @@ class NAM(nn.Module):
         self.channel = ChannelGate(channels)
         self.spatial = SpatialGate(size) if spatial else nn.Identity()
         if not spatial:
-            self.logits = self.channel.logits
+            self.gate_logits = self.channel.gate_logits
 
     def forward(self, x: Tensor) -> Tensor:
         return self.spatial(self.channel(x))

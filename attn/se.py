@@ -27,6 +27,6 @@ class SE(nn.Module):
     def excite(self, mean: Tensor) -> Tensor:
         return self.fc2(self.relu(self.fc1(mean)))
 
-    def logits(self, x: Moments) -> tuple[None, Tensor]:
+    def gate_logits(self, x: Moments) -> tuple[None, Tensor]:
         """For `attn.fused.epilogue`."""
         return None, self.excite(x.mean)

@@ -47,7 +47,7 @@ class ShuffleAttention(nn.Module):
         y = x.movedim(1, -1).unflatten(-1, (2, -1)).transpose(-1, -2).flatten(-2)
         return y.movedim(-1, 1)
 
-    def logits(self, x: Moments) -> tuple[Tensor, Tensor]:
+    def gate_logits(self, x: Moments) -> tuple[Tensor, Tensor]:
         """For `attn.fused.epilogue`."""
         return self.affine(x.mean, x.var)
 

@@ -32,6 +32,6 @@ class SRM(nn.Module):
         std = (var * (pixels / max(pixels - 1, 1)) + EPS).sqrt()
         return self.bn(self.style[0] * mean + self.style[1] * std)
 
-    def logits(self, x: Moments) -> tuple[None, Tensor]:
+    def gate_logits(self, x: Moments) -> tuple[None, Tensor]:
         """For `attn.fused.epilogue`."""
         return None, self.integrate(x.mean, x.var, x.pixels)

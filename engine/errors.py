@@ -1,4 +1,4 @@
-"""Errors that are told in one line instead of a traceback, and the exit code that goes with each.
+"""Errors that are printed as one line instead of a traceback, each with its exit code.
 
 docs/reliability.md lists the codes.
 """
@@ -9,56 +9,58 @@ from contextlib import contextmanager
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "ALLOC_FAILED")
 
 
-class Refused(Exception):
-    """The run cannot start; the message is one line that says why and what to do."""
+class RunError(Exception):
+    """The run ends here; the message is one line that says why and what to do."""
+
+    exit_code = 1
+
+
+class ConfigError(RunError):
+    """The run cannot start: an option, a file or a combination of them is wrong."""
 
     exit_code = 2
 
 
-class Diverged(Refused):
-    """The run cannot go on: its loss is no number any more."""
-
-    exit_code = 1
+class NonFiniteError(RunError):
+    """Training stopped: the loss, a weight or a statistic is NaN or infinite."""
 
 
-class DataLost(Refused):
-    """The run cannot go on: an image cannot be read, or a process that reads images is gone."""
-
-    exit_code = 1
+class DataError(RunError):
+    """Training stopped: an image cannot be read, or a process that reads images died."""
 
 
-class Stopped(Refused):
-    """The machine cannot go on, for want of disk or memory; the last checkpoint stands."""
+class ResourceError(RunError):
+    """Training stopped: disk or memory ran out. The last checkpoint is intact."""
 
     exit_code = 3
 
 
 @contextmanager
-def refusing(what: str) -> Iterator[None]:
-    """Turn the errors that wrong values and missing files raise into Refused."""
+def as_config_error(what: str) -> Iterator[None]:
+    """Turn errors of wrong values and missing files into ConfigError, prefixed by `what`."""
     try:
         yield
     except (OSError, ValueError, TypeError) as error:
-        raise Refused(f"{what}: {error}") from error
+        raise ConfigError(f"{what}: {error}") from error
 
 
 @contextmanager
 def enough_memory(batch_size: int) -> Iterator[None]:
-    """Turn running out of memory into Stopped, which names the setting to lower."""
+    """Turn running out of memory into ResourceError, which names the setting to lower."""
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _of_memory(error):
+        if not _is_out_of_memory(error):
             raise
-        raise Stopped(
+        raise ResourceError(
             f"out of memory with recipe.batch_size={batch_size}: lower it (and recipe.lr in "
             "proportion), or use precision=bf16 or a smaller data.image_size "
             f"({str(error).strip().partition(chr(10))[0]})"
         ) from error
 
 
-def _of_memory(error: Exception) -> bool:
-    """Whether it is Python's, or torch's: known by its name, for torch is not imported here."""
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether Python or torch ran out of memory; torch's error is known by name, not imported."""
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"

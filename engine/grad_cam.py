@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.errors import Refused
+from engine.errors import ConfigError
 
 
 def grad_cam(model: nn.Module, images: Tensor, layer: str, targets: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def grad_cam(model: nn.Module, images: Tensor, layer: str, targets: Tensor) -> T
     with _evaluating(model), _maps_of(model, layer) as maps, torch.enable_grad():
         score = model(images).gather(1, targets[:, None]).sum()
         if not maps:
-            raise Refused(f"layer={layer}: this network does not use it")
+            raise ConfigError(f"layer={layer}: this network does not use it")
         (gradient,) = torch.autograd.grad(score, maps[-1:])
     alpha = gradient.to(images.dtype).mean((2, 3), keepdim=True)
     heat = (alpha * maps[-1].detach()).sum(1, keepdim=True).relu()
@@ -54,7 +54,7 @@ def _maps_of(model: nn.Module, layer: str) -> Iterator[list[Tensor]]:
 
     def begin(module: nn.Module, args: tuple, output: object) -> Tensor:
         if not isinstance(output, Tensor) or output.dim() != 4:
-            raise Refused(f"layer={layer} gives no map (N, K, H, W); take an earlier one")
+            raise ConfigError(f"layer={layer} gives no map (N, K, H, W); take an earlier one")
         maps.append(output.detach().requires_grad_())
         return maps[-1].clone()  # which a ReLU may overwrite
 
@@ -72,4 +72,4 @@ def _find(model: nn.Module, layer: str) -> nn.Module:
     near = difflib.get_close_matches(layer, modules, 3, 0.5)
     children = [name for name, _ in model.named_children()]
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(children)}"
-    raise Refused(f"layer={layer}: there is no such module; {hint}")
+    raise ConfigError(f"layer={layer}: there is no such module; {hint}")

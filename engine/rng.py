@@ -29,7 +29,7 @@ def mix(z: Tensor) -> Tensor:
     return z ^ _shifted(z, 31)
 
 
-def key(*parts: int) -> int:
+def fold_in(*parts: int) -> int:
     """One int64 from several integers, in which their order matters."""
     state = 0
     for part in parts:
@@ -47,11 +47,11 @@ def _mixed(z: int) -> int:
 
 def uniform(seed: int, epoch: int, samples: Tensor, draws: int) -> Tensor:
     """`draws` numbers in [0, 1) for each sample: (N,) int64 -> (N, draws) float32."""
-    of_sample = mix(samples + key(seed, epoch))
+    of_sample = mix(samples + fold_in(seed, epoch))
     counter = torch.arange(draws, device=samples.device)
     return _shifted(mix(of_sample[:, None] + counter), 40).float() * 2.0**-24
 
 
 def permutation(seed: int, epoch: int, n: int, device: torch.device | str = "cpu") -> Tensor:
     """The order of n samples in one epoch, (n,) int64."""
-    return mix(torch.arange(n, device=device) + key(seed, epoch, n)).argsort(stable=True)
+    return mix(torch.arange(n, device=device) + fold_in(seed, epoch, n)).argsort(stable=True)

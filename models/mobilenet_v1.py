@@ -34,11 +34,11 @@ class DepthwiseSeparable(nn.Module):
 
     def __init__(self, in_planes: int, planes: int, stride: int, slots: Slots, bias: bool) -> None:
         super().__init__()
-        depthwise = slots.conv3x3(in_planes, in_planes, stride, groups=in_planes)
+        depthwise = slots.make_conv3x3(in_planes, in_planes, stride, groups=in_planes)
         sites = {name: slots.site(name, in_planes) for name in ("prenorm", "inner")}
-        self.depthwise = _conv_bn_relu(depthwise, slots.normalize(in_planes), **sites)
+        self.depthwise = _conv_bn_relu(depthwise, slots.make_norm(in_planes), **sites)
         self.pointwise = conv1x1(in_planes, planes, bias=bias)
-        self.bn = slots.normalize(planes)
+        self.bn = slots.make_norm(planes)
         self.branch = slots.site("branch", planes)
         self.relu = nn.ReLU(inplace=True)
         self.post = slots.site("post", planes)
@@ -68,7 +68,7 @@ class MobileNetV1(nn.Module):
             raise ValueError(f"width_mult must be at least 1/32, got {width_mult}")
         in_planes, stride = int(32 * width_mult), STEM_STRIDES[stem]
         slots = (slots or Slots()).without_shortcut().at(1, math.ceil(image_size / stride))
-        self.stem = _conv_bn_relu(conv(3, in_planes, stride), slots.normalize(in_planes))
+        self.stem = _conv_bn_relu(conv(3, in_planes, stride), slots.make_norm(in_planes))
         self.features = nn.Sequential()
         for c, n, stride, stage in TABLE:
             if stage > slots.stage:

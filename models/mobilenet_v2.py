@@ -73,23 +73,24 @@ class InvertedResidual(nn.Module):
         layers = []
         if always_expand or expand_ratio > 1:
             expand = conv1x1(in_planes, hidden, bias=bias)
-            layers.append(_conv_bn_relu(expand, slots.normalize(hidden)))
-        depthwise = slots.conv3x3(hidden, hidden, stride, groups=hidden, bias=bias)
+            layers.append(_conv_bn_relu(expand, slots.make_norm(hidden)))
+        depthwise = slots.make_conv3x3(hidden, hidden, stride, groups=hidden, bias=bias)
         sites = {name: slots.site(name, hidden) for name in ("prenorm", "inner")}
-        layers.append(_conv_bn_relu(depthwise, slots.normalize(hidden), **sites))
+        layers.append(_conv_bn_relu(depthwise, slots.make_norm(hidden), **sites))
         linear = conv1x1(hidden, planes, bias=bias)
-        self.conv = nn.Sequential(*layers, linear, slots.normalize(planes))
+        self.conv = nn.Sequential(*layers, linear, slots.make_norm(planes))
         self.branch = slots.site("branch", planes)
         residual = stride == 1 and in_planes == planes
         self.identity = slots.site("identity", planes) if residual else nn.Identity()
-        self.fusion = slots.fuse(planes) if residual else BranchOnly()
-        self.tail = slots.tail
+        self.fusion = slots.make_fusion(planes) if residual else BranchOnly()
+        self.epilogue = slots.epilogue
         self.act = nn.Identity()
         self.post = slots.site("post", planes)
 
     def forward(self, x: Tensor) -> Tensor:
         y, shortcut = self.conv[:-1](x), self.identity(x)
-        return self.post(self.tail(y, self.conv[-1], self.branch, self.fusion, shortcut, self.act))
+        out = self.epilogue(y, self.conv[-1], self.branch, self.fusion, shortcut, self.act)
+        return self.post(out)
 
 
 class MobileNetV2(nn.Module):
@@ -111,11 +112,11 @@ class MobileNetV2(nn.Module):
         super().__init__()
         if stem not in stems:
             raise ValueError(f"stem={stem}: choose from {', '.join(stems)}")
-        first, width = stems[stem], partial(scaled, width_mult)
-        last, in_planes = scaled(max(1.0, width_mult), 1280), width(32)
+        first, width = stems[stem], partial(make_divisible, width_mult)
+        last, in_planes = make_divisible(max(1.0, width_mult), 1280), width(32)
         slots = (slots or Slots()).at(1, first.size(image_size))
         conv1 = first.conv(in_planes, bias)
-        self.features = nn.Sequential(_conv_bn_relu(conv1, slots.normalize(in_planes)))
+        self.features = nn.Sequential(_conv_bn_relu(conv1, slots.make_norm(in_planes)))
         for (ratio, c, n, stage), stride in zip(TABLE, first.strides, strict=True):
             if stage > slots.stage:
                 self.features.add_module(f"stage{slots.stage}", slots.site("stage", in_planes))
@@ -126,7 +127,7 @@ class MobileNetV2(nn.Module):
                 add_feature(self.features, block)
                 in_planes = planes
         conv2 = conv1x1(in_planes, last, bias=bias)
-        add_feature(self.features, _conv_bn_relu(conv2, slots.normalize(last)))
+        add_feature(self.features, _conv_bn_relu(conv2, slots.make_norm(last)))
         self.head = slots.site("head", last)
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, num_classes))
         nn.init.normal_(self.classifier[1].weight, std=0.01)
@@ -148,7 +149,7 @@ def add_feature(features: nn.Sequential, module: nn.Module) -> None:
     features.add_module(str(numbered), module)
 
 
-def scaled(width_mult: float, channels: int) -> int:
+def make_divisible(width_mult: float, channels: int) -> int:
     """The reference's rounding: to a multiple of 8, and never below 90 % of the width asked for."""
     if width_mult <= 0:
         raise ValueError(f"width_mult must be positive, got {width_mult}")

@@ -14,7 +14,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from models.layers import conv, conv1x1, conv_norm_act
-from models.mobilenet_v2 import add_feature, scaled
+from models.mobilenet_v2 import add_feature, make_divisible
 from models.pretrained import load_into
 from models.slots import BranchOnly, Slots
 
@@ -59,7 +59,7 @@ class SqueezeExcite(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        hidden = scaled(1.0, channels // 4)
+        hidden = make_divisible(1.0, channels // 4)
         self.fc1 = conv1x1(channels, hidden, bias=True)
         self.relu = nn.ReLU(inplace=True)
         self.fc2 = conv1x1(hidden, channels, bias=True)
@@ -87,7 +87,7 @@ class InvertedResidual(nn.Module):
         layers = []
         if hidden != in_planes:
             layers.append(conv_norm_act(conv1x1(in_planes, hidden), _norm(slots, hidden), act()))
-        depthwise = slots.conv3x3(hidden, hidden, stride, hidden, kernel_size=kernel_size)
+        depthwise = slots.make_conv3x3(hidden, hidden, stride, hidden, kernel_size=kernel_size)
         prenorm = slots.site("prenorm", hidden)
         layers.append(conv_norm_act(depthwise, _norm(slots, hidden), act(), prenorm=prenorm))
         self.block = nn.Sequential(*layers, *se)
@@ -97,7 +97,7 @@ class InvertedResidual(nn.Module):
         self.branch = slots.site("branch", planes)
         residual = stride == 1 and in_planes == planes
         self.identity = slots.site("identity", planes) if residual else nn.Identity()
-        self.fusion = slots.fuse(planes) if residual else BranchOnly()
+        self.fusion = slots.make_fusion(planes) if residual else BranchOnly()
         self.post = slots.site("post", planes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -127,7 +127,7 @@ class MobileNetV3(nn.Module):
         super().__init__()
         if stem not in STEMS:
             raise ValueError(f"stem={stem}: choose from {', '.join(STEMS)}")
-        width, in_planes = partial(scaled, width_mult), scaled(width_mult, 16)
+        width, in_planes = partial(make_divisible, width_mult), make_divisible(width_mult, 16)
         stride, *strides = _strides(table, STEMS[stem])
         slots = (slots or Slots()).at(1, math.ceil(image_size / stride))
         conv1 = conv(3, in_planes, stride)
@@ -166,7 +166,7 @@ def _strides(table: Sequence[tuple], given_up: int) -> list[int]:
 
 
 def _norm(slots: Slots, channels: int) -> nn.Module:
-    return slots.normalize(channels, **BN)
+    return slots.make_norm(channels, **BN)
 
 
 def _classifier(planes: int, hidden: int, num_classes: int, dropout: float) -> nn.Sequential:

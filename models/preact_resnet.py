@@ -36,17 +36,17 @@ class PreActBasicBlock(nn.Module):
         slots: Slots,
     ) -> None:
         super().__init__()
-        self.bn1 = slots.normalize(in_planes)
+        self.bn1 = slots.make_norm(in_planes)
         self.relu = nn.ReLU(inplace=True)
-        self.conv1 = slots.conv3x3(in_planes, planes, stride)
+        self.conv1 = slots.make_conv3x3(in_planes, planes, stride)
         self.prenorm = slots.site("prenorm", planes)
-        self.bn2 = slots.normalize(planes)
+        self.bn2 = slots.make_norm(planes)
         self.inner = slots.site("inner", planes)
         self.conv2 = conv3x3(planes, out_planes)
         self.branch = slots.site("branch", out_planes)
         self.downsample = downsample
         self.identity = slots.site("identity", out_planes)
-        self.fusion = slots.fuse(out_planes)
+        self.fusion = slots.make_fusion(out_planes)
         self.post = slots.site("post", out_planes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,19 +68,19 @@ class PreActBottleneck(nn.Module):
         slots: Slots,
     ) -> None:
         super().__init__()
-        self.bn1 = slots.normalize(in_planes)
+        self.bn1 = slots.make_norm(in_planes)
         self.relu = nn.ReLU(inplace=True)
         self.conv1 = conv1x1(in_planes, planes)
-        self.bn2 = slots.normalize(planes)
-        self.conv2 = slots.conv3x3(planes, planes, stride)
+        self.bn2 = slots.make_norm(planes)
+        self.conv2 = slots.make_conv3x3(planes, planes, stride)
         self.prenorm = slots.site("prenorm", planes)
-        self.bn3 = slots.normalize(planes)
+        self.bn3 = slots.make_norm(planes)
         self.inner = slots.site("inner", planes)
         self.conv3 = conv1x1(planes, out_planes)
         self.branch = slots.site("branch", out_planes)
         self.downsample = downsample
         self.identity = slots.site("identity", out_planes)
-        self.fusion = slots.fuse(out_planes)
+        self.fusion = slots.make_fusion(out_planes)
         self.post = slots.site("post", out_planes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ class PreActResNet(nn.Module):
     ) -> None:
         super().__init__()
         check_stem(stem)
-        slots = (slots or Slots()).within(len(depths))
+        slots = (slots or Slots()).check_stages(len(depths))
         self.data_norm = data_norm(3)
         self.conv1, self.maxpool, reduction = STEMS[stem](stem_planes)
         slots = slots.at(1, math.ceil(image_size / reduction))
@@ -126,7 +126,7 @@ class PreActResNet(nn.Module):
             block, shortcut, depths, planes, expansion, stem_planes, slots
         )
         self.layers = nn.Sequential(*layers)
-        self.bn = slots.normalize(planes[-1] * expansion)
+        self.bn = slots.make_norm(planes[-1] * expansion)
         self.relu = nn.ReLU(inplace=True)
         self.head = slots.site("head", planes[-1] * expansion)
         self.fc = nn.Linear(planes[-1] * expansion, num_classes)

@@ -34,25 +34,25 @@ class BasicBlock(nn.Module):
         slots: Slots,
     ) -> None:
         super().__init__()
-        self.conv1 = slots.conv3x3(in_planes, planes, stride)
+        self.conv1 = slots.make_conv3x3(in_planes, planes, stride)
         self.prenorm = slots.site("prenorm", planes)
-        self.bn1 = slots.normalize(planes)
+        self.bn1 = slots.make_norm(planes)
         self.relu = nn.ReLU(inplace=True)
         self.inner = slots.site("inner", planes)
         self.conv2 = conv3x3(planes, out_planes)
-        self.bn2 = slots.normalize(out_planes)
+        self.bn2 = slots.make_norm(out_planes)
         self.branch = slots.site("branch", out_planes)
         self.downsample = downsample
         self.identity = slots.site("identity", out_planes)
-        self.fusion = slots.fuse(out_planes)
-        self.tail = slots.tail
+        self.fusion = slots.make_fusion(out_planes)
+        self.epilogue = slots.epilogue
         self.post = slots.site("post", out_planes)
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.prenorm(self.conv1(x))))
         y = self.conv2(self.inner(y))
         shortcut = self.identity(self.downsample(x))
-        return self.post(self.tail(y, self.bn2, self.branch, self.fusion, shortcut, self.relu))
+        return self.post(self.epilogue(y, self.bn2, self.branch, self.fusion, shortcut, self.relu))
 
 
 class Bottleneck(nn.Module):
@@ -70,19 +70,19 @@ class Bottleneck(nn.Module):
     ) -> None:
         super().__init__()
         self.conv1 = conv1x1(in_planes, planes)
-        self.bn1 = slots.normalize(planes)
-        self.conv2 = slots.conv3x3(planes, planes, stride, groups)
+        self.bn1 = slots.make_norm(planes)
+        self.conv2 = slots.make_conv3x3(planes, planes, stride, groups)
         self.prenorm = slots.site("prenorm", planes)
-        self.bn2 = slots.normalize(planes)
+        self.bn2 = slots.make_norm(planes)
         self.relu = nn.ReLU(inplace=True)
         self.inner = slots.site("inner", planes)
         self.conv3 = conv1x1(planes, out_planes)
-        self.bn3 = slots.normalize(out_planes)
+        self.bn3 = slots.make_norm(out_planes)
         self.branch = slots.site("branch", out_planes)
         self.downsample = downsample
         self.identity = slots.site("identity", out_planes)
-        self.fusion = slots.fuse(out_planes)
-        self.tail = slots.tail
+        self.fusion = slots.make_fusion(out_planes)
+        self.epilogue = slots.epilogue
         self.post = slots.site("post", out_planes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ class Bottleneck(nn.Module):
         y = self.relu(self.bn2(self.prenorm(self.conv2(y))))
         y = self.conv3(self.inner(y))
         shortcut = self.identity(self.downsample(x))
-        return self.post(self.tail(y, self.bn3, self.branch, self.fusion, shortcut, self.relu))
+        return self.post(self.epilogue(y, self.bn3, self.branch, self.fusion, shortcut, self.relu))
 
 
 def projection(in_planes: int, out_planes: int, stride: int) -> nn.Module:
@@ -110,7 +110,7 @@ def average_pool(stride: int) -> nn.AvgPool2d:
     return nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False)
 
 
-class Pad(nn.Module):
+class ZeroPadShortcut(nn.Module):
     """Option A of Sec. 3.3: every `stride`-th pixel, new channels filled with zeros."""
 
     def __init__(self, in_planes: int, out_planes: int, stride: int) -> None:
@@ -192,9 +192,9 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         check_stem(stem)
-        slots = (slots or Slots()).within(len(depths))
+        slots = (slots or Slots()).check_stages(len(depths))
         self.conv1, self.maxpool, reduction = STEMS[stem](stem_planes)
-        self.bn1 = slots.normalize(stem_planes)
+        self.bn1 = slots.make_norm(stem_planes)
         self.relu = nn.ReLU(inplace=True)
         slots = slots.at(1, math.ceil(image_size / reduction))
         layers, slots = residual_stages(
@@ -221,11 +221,11 @@ resnet101 = partial(ResNet, Bottleneck, (3, 4, 23, 3), expansion=4)
 resnet152 = partial(ResNet, Bottleneck, (3, 8, 36, 3), expansion=4)
 
 _cifar = partial(ResNet, planes=(16, 32, 64), stem_planes=16, stem="cifar")
-resnet8 = partial(_cifar, BasicBlock, (1, 1, 1), shortcut=Pad)
-resnet20 = partial(_cifar, BasicBlock, (3, 3, 3), shortcut=Pad)
-resnet32 = partial(_cifar, BasicBlock, (5, 5, 5), shortcut=Pad)
-resnet56 = partial(_cifar, BasicBlock, (9, 9, 9), shortcut=Pad)
-resnet110 = partial(_cifar, BasicBlock, (18, 18, 18), shortcut=Pad)
+resnet8 = partial(_cifar, BasicBlock, (1, 1, 1), shortcut=ZeroPadShortcut)
+resnet20 = partial(_cifar, BasicBlock, (3, 3, 3), shortcut=ZeroPadShortcut)
+resnet32 = partial(_cifar, BasicBlock, (5, 5, 5), shortcut=ZeroPadShortcut)
+resnet56 = partial(_cifar, BasicBlock, (9, 9, 9), shortcut=ZeroPadShortcut)
+resnet110 = partial(_cifar, BasicBlock, (18, 18, 18), shortcut=ZeroPadShortcut)
 resnet83 = partial(_cifar, Bottleneck, (9, 9, 9), expansion=4)
 resnet164 = partial(_cifar, Bottleneck, (18, 18, 18), expansion=4)
 

@@ -28,17 +28,17 @@ class SKUnit(nn.Module):
     ) -> None:
         super().__init__()
         self.conv1 = conv1x1(in_planes, planes)
-        self.bn1 = slots.normalize(planes)
+        self.bn1 = slots.make_norm(planes)
         self.relu = nn.ReLU(inplace=True)
-        self.conv2 = slots.conv3x3(planes, planes, stride, groups=32)
+        self.conv2 = slots.make_conv3x3(planes, planes, stride, groups=32)
         self.prenorm = slots.site("prenorm", planes)
         self.inner = slots.site("inner", planes)
         self.conv3 = conv1x1(planes, out_planes)
-        self.bn3 = slots.normalize(out_planes)
+        self.bn3 = slots.make_norm(out_planes)
         self.branch = slots.site("branch", out_planes)
         self.downsample = downsample
         self.identity = slots.site("identity", out_planes)
-        self.fusion = slots.fuse(out_planes)
+        self.fusion = slots.make_fusion(out_planes)
         self.post = slots.site("post", out_planes)
 
     def forward(self, x: Tensor) -> Tensor:

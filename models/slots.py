@@ -6,7 +6,7 @@
 | fusion   | `channels -> module`, `(shortcut, branch) -> sum`   | Add               |
 | conv     | `(in, out, stride, groups) -> module`, 3x3          | conv3x3           |
 | norm     | `channels -> module`                                | nn.BatchNorm2d    |
-| tail     | `(y, norm, attention, fusion, shortcut, act) -> out` | composed         |
+| epilogue | `(y, norm, attention, fusion, shortcut, act) -> out` | composed         |
 
 The sites of a residual block: `prenorm` after the middle convolution and before its norm, `inner`
 after the norm and the activation that follow it, `branch` at the end of the residual branch,
@@ -39,7 +39,7 @@ Sites = Mapping[str, Stages] | Collection[str | Mapping[str, Stages]]
 class Add(nn.Module):
     """The plain residual sum."""
 
-    adds = True  # what a tail asks: whether the block's output is shortcut + branch, or the branch
+    adds = True  # for the epilogue: the output is shortcut + branch, or the branch alone
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Slots:
     fusion: Callable[..., nn.Module] = Add
     conv: Callable[..., nn.Module] = conv3x3
     norm: Callable[..., nn.Module] = nn.BatchNorm2d
-    tail: Callable[..., Tensor] = composed
+    epilogue: Callable[..., Tensor] = composed
     stages: Stages = None
     stage: int | None = None
     size: tuple[int, int] | None = None
@@ -94,7 +94,7 @@ class Slots:
         _check("sites", _by_site(self.sites), SITES)
         _check("stages", self._chosen_stages(), STAGES)
 
-    def within(self, stages: int) -> "Slots":
+    def check_stages(self, stages: int) -> "Slots":
         """The same slots, for a network of so many stages."""
         _check("stages", self._chosen_stages(), STAGES[:stages])
         return self
@@ -116,17 +116,17 @@ class Slots:
         here = name in chosen and self._in(chosen[name]) and self._in(self.stages)
         return self.build(name, self.attn, channels) if here else nn.Identity()
 
-    def fuse(self, channels: int) -> nn.Module:
+    def make_fusion(self, channels: int) -> nn.Module:
         return self.build("fusion", self.fusion if self._in(self.stages) else Add, channels)
 
-    def conv3x3(
+    def make_conv3x3(
         self, in_planes: int, planes: int, stride: int, groups: int = 1, **own: Any
     ) -> nn.Module:
         """The convolution; `own` is what the network's plain one has, told to whoever asks."""
         conv = self.conv if self._in(self.stages) else conv3x3
         return self.build("conv", conv, in_planes, planes, stride, groups, **own)
 
-    def normalize(self, channels: int, **own: Any) -> nn.Module:
+    def make_norm(self, channels: int, **own: Any) -> nn.Module:
         """The norm; `own` as for the convolution."""
         norm = self.norm if self._in(self.stages) else nn.BatchNorm2d
         return self.build("norm", norm, channels, **own)

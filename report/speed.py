@@ -1,4 +1,4 @@
-"""What `scripts/speed.py` measured: the times of all contestants -> ratios, CSV, JSON."""
+"""What `scripts/speed.py` measured: the times of all workloads -> ratios, CSV, JSON."""
 
 import csv
 import io
@@ -34,7 +34,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Row:
-    """A contestant that is reported, what was `chosen` for it, and the names of the others.
+    """A workload that is reported, what was `chosen` for it, and the names of the others.
 
     `plain` has no attention, `against` is the reference for all precisions and modes, `loop` does
     the same epoch in bare torch; `convolutions`, `arithmetic` and `loader` take part of its time.
@@ -53,7 +53,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Speed:
-    """A race: seconds for an image of each contestant, round by round, and bytes of a step.
+    """A race: seconds for an image of each workload, round by round, and bytes of a step.
 
     An "image" of a matrix product is one multiply-accumulate. `loaders` names the usual loader
     beside ours; `setting` is what was the same for all.

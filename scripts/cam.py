@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Literal
 
 from omegaconf import DictConfig, OmegaConf
 
-from engine.errors import Refused, refusing
-from scripts.cli.app import door
+from engine.errors import ConfigError, as_config_error
+from scripts.cli.app import run_app
 from scripts.cli.saved_run import stored_config, stored_run, stored_source
 from scripts.cli.type_check import check_options
 
 if TYPE_CHECKING:  # they take seconds to import, which wrong input need not wait for
-    from engine.datasets.in_memory import Normalize
     from engine.training.run import Run
+    from engine.transforms.normalize import Normalize
     from report.cam import Pictured, Seen
 
 KINDS = {
@@ -43,7 +43,7 @@ def main(cfg: DictConfig) -> None:
     others = [cfg.vs] if isinstance(cfg.vs, str) else cfg.vs or []
     configs = {folder: stored_config(folder, cfg.root) for folder in (cfg.run, *others)}
     require_same_images(configs, cfg.split)
-    from engine.training.run import prepare_device
+    from engine.environment import prepare_device
     from report.cam import apart, draw
 
     device = prepare_device(cfg.device)
@@ -55,7 +55,7 @@ def main(cfg: DictConfig) -> None:
         right = (seen[-1].guesses == images.labels).sum()
         print(f"{name}: {right} of {len(images.labels)} right after epoch {run.epoch}")
     out = Path(cfg.out)
-    with refusing("out"):
+    with as_config_error("out"):
         out.parent.mkdir(parents=True, exist_ok=True)
         draw(out, images, seen, f"Grad-CAM at {cfg.layer}: what speaks for {OF[cfg.target]}")
     print(out)
@@ -64,26 +64,26 @@ def main(cfg: DictConfig) -> None:
 
 
 def check(cfg: DictConfig) -> None:
-    """Raise Refused for the first option whose value cannot be."""
+    """Raise ConfigError for the first option whose value cannot be."""
     check_options(OmegaConf.to_container(cfg, throw_on_missing=True), KINDS)
     if not 0 <= cfg.seed < 2**63:
-        raise Refused(f"seed={cfg.seed}: expected a whole number, 0 or more")
+        raise ConfigError(f"seed={cfg.seed}: expected a whole number, 0 or more")
     count = cfg.images if cfg.indices is None else len(cfg.indices)
     if not 1 <= count <= MOST:
-        raise Refused(f"{count} images: a picture takes 1 to {MOST}")
+        raise ConfigError(f"{count} images: a picture takes 1 to {MOST}")
     if not cfg.out.endswith(".png"):
-        raise Refused(f"out={cfg.out}: the picture is a PNG; give it a name that ends in .png")
+        raise ConfigError(f"out={cfg.out}: the picture is a PNG; give it a name that ends in .png")
 
 
 def require_same_images(configs: Mapping[str, DictConfig], split: str) -> None:
-    """Raise Refused if one run's images of `split` are not those of the first."""
+    """Raise ConfigError if one run's images of `split` are not those of the first."""
     ignored = (*UNSEEN, "val") if split == "test" else UNSEEN
     first = next(iter(configs.values())).data
     for folder, config in configs.items():
         for key in sorted({*first, *config.data} - {*ignored}):
             here, there = first.get(key), config.data.get(key)
             if here != there:
-                raise Refused(f"vs={folder}: another data set (data.{key}: {here} -> {there})")
+                raise ConfigError(f"vs={folder}: another data set (data.{key}: {here} -> {there})")
 
 
 def choose(cfg: DictConfig, config: DictConfig) -> Pictured:
@@ -91,17 +91,17 @@ def choose(cfg: DictConfig, config: DictConfig) -> Pictured:
     import torch
 
     from engine.rng import permutation
-    from engine.transforms.batch import Keep
+    from engine.transforms.batch import Identity
     from report.cam import Pictured
 
     source = stored_source(config, cfg.split)
-    with refusing("data"):
+    with as_config_error("data"):
         images = source.load(cfg.split)
     count = len(images)
     indices = cfg.indices or permutation(cfg.seed, 0, count)[: cfg.images].tolist()
     if missing := [i for i in indices if not 0 <= i < count]:
-        raise Refused(f"indices={missing}: {cfg.split} has the images 0 to {count - 1}")
-    ((pixels, labels),) = images.batches([torch.tensor(indices)], Keep(), 0, 0)
+        raise ConfigError(f"indices={missing}: {cfg.split} has the images 0 to {count - 1}")
+    ((pixels, labels),) = images.batches([torch.tensor(indices)], Identity(), 0, 0)
     return Pictured(pixels.numpy(), labels.numpy(), images.classes, list(indices))
 
 
@@ -113,7 +113,7 @@ def look(run: Run, normalize: Normalize, images: Pictured, cfg: DictConfig, name
     from report.cam import Seen
 
     pixels = normalize(torch.from_numpy(images.pixels).to(run.device))
-    network = run.measured.eval()
+    network = run.eval_model.eval()
     with run.autocast():
         with torch.no_grad():
             probs, guesses = network(pixels).float().softmax(1).max(1)
@@ -129,10 +129,10 @@ def show(picture: Path, folder: Path, name: str) -> None:
     from PIL import Image
     from torch.utils.tensorboard import SummaryWriter
 
-    with refusing("board"), SummaryWriter(folder) as board, Image.open(picture) as opened:
+    with as_config_error("board"), SummaryWriter(folder) as board, Image.open(picture) as opened:
         board.add_image(f"cam/{name}", np.asarray(opened.convert("RGB")), dataformats="HWC")
     print(f"{folder}: the same for TensorBoard, under Images")
 
 
 if __name__ == "__main__":
-    door(main, "cam")
+    run_app(main, "cam")

@@ -18,9 +18,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from engine.errors import Refused
+from engine.errors import ConfigError
 from report.formats.text import render
-from scripts.cli.app import CONF, build, door
+from scripts.cli.app import CONF, build, run_app
 
 HEADER = ("model", "attn", "params", "+ %", "MACs", "+ %", "element-wise", "+ %")
 COLUMNS = (("params", "{:,}", 1), ("macs", "{:,.1f} M", 1e6), ("elements", "{:,.1f} M", 1e6))
@@ -53,7 +53,7 @@ def rows(models: list[str], attns: list[str]) -> Iterator[dict[str, Any]]:
         try:
             with torch.device("meta"):
                 counted = asdict(cost(build(cfg.model), cfg.model.image_size))
-        except Refused as refusal:
+        except ConfigError as refusal:
             counted = {"refused": str(refusal)}
         yield {"model": model, "attn": attn} | counted
 
@@ -84,7 +84,7 @@ def main(models: list[str], attns: list[str], as_json: bool, cfg: DictConfig) ->
     """Count and print; `cfg` is the first network's, and has been checked."""
     counted = list(rows(models, attns))
     if all("refused" in row for row in counted):
-        raise Refused(counted[0]["refused"])
+        raise ConfigError(counted[0]["refused"])
     print(json.dumps(counted, indent=1) if as_json else table(counted))
 
 
@@ -93,4 +93,4 @@ if __name__ == "__main__":
         print(__doc__)
     as_json = "json=true" in sys.argv
     sys.argv = [argument for argument in sys.argv if not argument.startswith("json=")]
-    door(partial(main, take("model", "resnet50"), take("attn", "none"), as_json), "train")
+    run_app(partial(main, take("model", "resnet50"), take("attn", "none"), as_json), "train")

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from engine.training.result import revision
+from engine.environment import revision
 
 ROOT = Path(__file__).parent.parent
 

@@ -9,11 +9,11 @@ from typing import Literal
 
 from omegaconf import DictConfig
 
-from engine.errors import Refused, refusing
+from engine.errors import ConfigError, as_config_error
 from report.speed import Row, Speed, in_json
 from report.speed_table import markdown, write
 from scripts.benchmarks.grid import OWN, combinations, compose, name, plain, reference
-from scripts.cli.app import door
+from scripts.cli.app import run_app
 from scripts.cli.type_check import describe, fits
 from scripts.tables.plan import Overrides, overrides
 
@@ -45,34 +45,34 @@ def main(said: Overrides, cfg: DictConfig) -> None:
         compose(one, cfg.batch_size)  # wrong names are told before anything is built
     speed = measured(chosen, cfg)
     print(in_json(speed) if cfg.json else markdown(speed))
-    with refusing("to"):
+    with as_config_error("to"):
         written = write(speed, Path(cfg.to))
     print(*written, file=sys.stderr)
 
 
 def check(cfg: DictConfig) -> None:
-    """Raise Refused for the first option whose value cannot be."""
+    """Raise ConfigError for the first option whose value cannot be."""
     for option, kind in KINDS.items():
         if not fits(cfg[option], kind):
-            raise Refused(f"{option}={cfg[option]}: expected {describe(kind)}")
+            raise ConfigError(f"{option}={cfg[option]}: expected {describe(kind)}")
     for option, least in {"batch_size": 2, "rounds": 3}.items():
         if cfg[option] < least:
-            raise Refused(f"{option}={cfg[option]}: expected {least} or more")
+            raise ConfigError(f"{option}={cfg[option]}: expected {least} or more")
 
 
 def measured(chosen: Sequence[Overrides], cfg: DictConfig) -> Speed:
     """All of `chosen`, and what they are compared with, in one race."""
     import torch  # not before the names are checked
 
-    from engine.benchmark.timing import race
-    from engine.training.result import device_name, revision
-    from scripts.benchmarks.suite import Contest
+    from engine.benchmark.timing import measure_interleaved
+    from engine.environment import device_name, revision
+    from scripts.benchmarks.suite import BenchmarkSuite
 
-    contest = Contest(cfg.batch_size)
-    add = getattr(contest, cfg.what)
+    suite = BenchmarkSuite(cfg.batch_size)
+    add = getattr(suite, cfg.what)
     rows = [_row(one, cfg.against, add(one)) for one in chosen]
-    found = race(contest.contestants, cfg.seconds, cfg.rounds)
-    first = contest.contestants[rows[0].name]
+    found = measure_interleaved(suite.workloads, cfg.seconds, cfg.rounds)
+    first = suite.workloads[rows[0].name]
     setting = {
         "what": cfg.what,
         "against": cfg.against,
@@ -83,7 +83,7 @@ def measured(chosen: Sequence[Overrides], cfg: DictConfig) -> Speed:
         "torch": torch.__version__,
         "revision": revision(),
     }
-    return Speed(rows, found.train, found.infer, found.memory, contest.loaders, setting)
+    return Speed(rows, found.train, found.infer, found.memory, suite.loaders, setting)
 
 
 def _row(chosen: Overrides, against: str | None, beside: dict[str, object]) -> Row:
@@ -95,6 +95,6 @@ def _row(chosen: Overrides, against: str | None, beside: dict[str, object]) -> R
 if __name__ == "__main__":
     try:
         sys.argv[1:], said = split(sys.argv[1:])
-    except Refused as refusal:
+    except ConfigError as refusal:
         sys.exit(f"speed.py: {refusal}")
-    door(partial(main, said), "speed")
+    run_app(partial(main, said), "speed")

@@ -12,14 +12,14 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from engine.errors import Refused, refusing
+from engine.errors import ConfigError, as_config_error
 from report.formats.latex import latex
 from report.formats.text import markdown
 from report.formats.write import write
 from report.published import published
 from report.records import collect
 from report.table import Comparison, Row, Table, judged, of_records, remarks, with_published
-from scripts.cli.app import CONF, door, say
+from scripts.cli.app import CONF, run_app, say
 from scripts.cli.type_check import check_options
 from scripts.tables.costs import Costs, costs
 from scripts.tables.launch import lacking, listing, record, train
@@ -58,14 +58,16 @@ def main(command: str, said: Overrides, cfg: DictConfig) -> None:
     if "table" in cfg:
         table, folder, missing = planned(cfg, said)
     elif said:
-        raise Refused(f"{next(iter(said))}: this is for the runs of a table; say which: table=NAME")
+        raise ConfigError(
+            f"{next(iter(said))}: this is for the runs of a table; say which: table=NAME"
+        )
     else:
         table, folder = found(Path(cfg.runs)), Path(cfg.to, Path(cfg.runs).name)
     ran = any(row.n for comparison in table.comparisons for row in comparison.rows)
     shown = replace(table, only_published=()) if ran else table  # the files have it all
     print(latex(shown) if cfg.latex else markdown(shown))
     if ran:
-        with refusing("to"):
+        with as_config_error("to"):
             first, *others = write(table, folder, command)
         print(f"look at it: {first}\nalso there: {', '.join(path.name for path in others)}")
         print(f"curves:     tensorboard --logdir '{folder / 'board'}'")
@@ -78,7 +80,7 @@ def found(root: Path) -> Table:
     runs = collect(root)
     if not runs.records:
         left = "".join(f"; {path}: {why}" for path, why in list(runs.left_out.items())[:3])
-        raise Refused(f"runs={root}: no finished run below it{left}")
+        raise ConfigError(f"runs={root}: no finished run below it{left}")
     comparisons = judged(of_records(runs.records))
     said = [f"{c.title}: {remark}" for c in comparisons for remark in remarks(c)]
     return Table(f"Runs below {root}", comparisons, said + _left_out(runs.left_out))
@@ -87,11 +89,13 @@ def found(root: Path) -> Table:
 def planned(cfg: DictConfig, said: Overrides) -> tuple[Table, Path, int]:
     """The table that `cfg` names, its runs trained if asked for; its folder; how many lack."""
     if "seed" in said:
-        raise Refused(f"seed={said['seed']}: a table has several; say seeds=[{said['seed']}]")
+        raise ConfigError(f"seed={said['seed']}: a table has several; say seeds=[{said['seed']}]")
     conf = OmegaConf.to_container(cfg.table)
     check_options({f"table.{key}": value for key, value in conf.items()}, TABLE)
     if conf["baseline"] not in conf["rows"]:
-        raise Refused(f"table.baseline={conf['baseline']}: choose from {', '.join(conf['rows'])}")
+        raise ConfigError(
+            f"table.baseline={conf['baseline']}: choose from {', '.join(conf['rows'])}"
+        )
     seeds = _seeds(conf["seeds"] if cfg.seeds is None else cfg.seeds)
     plan = sections(conf, said | {"out": str(cfg.runs)}, seeds)
     if missing := lacking(plan):
@@ -119,7 +123,7 @@ def _table(
             rows.append(Row(name, [of for of, _ in read.values() if of], cost=measured))
         own = (section.title, section.data, section.model, rows, conf["baseline"])
         comparisons.append(Comparison(*own))
-    with refusing("table"):
+    with as_config_error("table"):
         values = published(conf.get("published") or [])
     comparisons, others = with_published(judged(comparisons), values)
     said = [f"{c.title}: {remark}" for c in comparisons for remark in remarks(c, seeds)]
@@ -130,7 +134,7 @@ def _table(
 def _seeds(said: int | ListConfig) -> list[int]:
     seeds = list(range(said)) if isinstance(said, int) else list(said)
     if not seeds or min(seeds) < 0 or len({*seeds}) < len(seeds):
-        raise Refused(f"seeds={said}: expected how many, or which: seeds=3 or seeds=[0,2,5]")
+        raise ConfigError(f"seeds={said}: expected how many, or which: seeds=3 or seeds=[0,2,5]")
     return seeds
 
 
@@ -142,6 +146,6 @@ if __name__ == "__main__":
     command = shlex.join(["python", "scripts/table.py", *sys.argv[1:]])
     try:
         sys.argv[1:], said = split(sys.argv[1:])
-    except Refused as refusal:
+    except ConfigError as refusal:
         sys.exit(say(str(refusal)))
-    door(partial(main, command, said), "table")
+    run_app(partial(main, command, said), "table")

@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import attn
-from engine.errors import Refused
+from engine.errors import ConfigError
 from scripts.cli.app import build, check_names, count_classes
 from scripts.cli.type_check import check_values
 
@@ -75,7 +75,7 @@ def test_every_pair_builds_and_runs_or_is_refused_in_one_line(model, name):
     check_names(cfg, plain(f"attn={name}"))
     with torch.device("meta"):
         if not fits(model, name):
-            with pytest.raises(Refused, match=r"^model: [^\n]*$"):
+            with pytest.raises(ConfigError, match=r"^model: [^\n]*$"):
                 build(cfg.model)
             return
         net = build(cfg.model)

@@ -4,12 +4,13 @@ import pytest
 import torch
 
 import attn
-from engine.datasets.in_memory import Images, Normalize
+from engine.datasets.in_memory import Images
 from engine.training.loop import train_epoch
 from engine.training.recipe import Recipe
 from engine.training.run import Run
 from engine.training.schedule import Constant
 from engine.transforms.batch import CropFlip
+from engine.transforms.normalize import Normalize
 from models import Slots, resnet20
 
 SITES = {"none": [], "bam": ["stage"], "simam": ["prenorm"]}

@@ -6,16 +6,17 @@ But after a batch norm most gates follow from the moments of y, the convolution'
 the norm needs anyhow: y is read once for its moments and once more to write the block's output, and
 so it is in the backward pass. What lies between is (N, C) and ordinary autograd.
 
-A module takes part by a method `logits(x: Moments) -> (scale, shift)`: its output is then
+A module takes part by a method `gate_logits(x: Moments) -> (scale, shift)`: its output is then
 x⊙σ(scale⊙x + shift), each (C,) or (N, C), or x⊙σ(shift) where scale is None. What it does to that
 product, if anything, it says by `rest(x)`.
 
 Or by `pooled_axes`, of (N, H, W, C), and `plane_gates(pooled, conv)`: that product, or x where no
-`logits` are, is pooled over each of these axes; of maximum and mean, (N, 2, ...), `plane_gates`
-makes a gate (N, 1, ...) for each axis; their sum multiplies what was pooled. It takes a third pass
-each way. `conv(planes, weight)` is there because the library's is slow for so few planes.
+`gate_logits` are, is pooled over each of these axes; of maximum and mean, (N, 2, ...),
+`plane_gates` makes a gate (N, 1, ...) for each axis; their sum multiplies what was pooled. It takes
+a third pass each way. `conv(planes, weight)` is there because the library's is slow for so few
+planes.
 
-A module's `forward` stays what it means, and is what runs wherever `FusedTail` does not apply.
+A module's `forward` stays what it means, and is what runs wherever `FusedEpilogue` does not apply.
 """
 
 import sys
@@ -27,7 +28,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from attn.fused.function import FusedEnd
+from attn.fused.function import FusedEpilogueFunction
 from attn.fused.kernels import EAGER, compiled
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
@@ -35,8 +36,8 @@ KINDS = 256  # of calls that a pass is compiled for, by types, gates and sizes: 
 
 
 @dataclass
-class FusedTail:
-    """Fills the slot `tail`: the fused end where it `applies`, else the modules one by one.
+class FusedEpilogue:
+    """Fills the slot `epilogue`: the fused end where it `applies`, else the modules one by one.
 
     Only on `devices` and for maps of more than `elements` numbers, below which Python takes longer
     than the map; with gates from pools, of more than an eighth of that. Its numbers are those of
@@ -72,7 +73,9 @@ class FusedTail:
         if not applied or not self._compiles(y):
             return act(fusion(shortcut, attention(norm(y))))
         parameters = [p for m in (norm, attention) for p in m.parameters() if p.requires_grad]
-        fused = partial(FusedEnd.apply, compiled() if self.compiled else EAGER, norm, attention)
+        fused = partial(
+            FusedEpilogueFunction.apply, compiled() if self.compiled else EAGER, norm, attention
+        )
         if hasattr(attention, "rest"):
             branch = fused(False, y, None, *parameters)
             return act(fusion(shortcut, attention.rest(branch)))
@@ -97,7 +100,7 @@ def applies(
     modules = [norm, *attention.modules(), fusion, act]
     wide = torch.promote_types(y.dtype, torch.float32)
     return (
-        (hasattr(attention, "logits") or hasattr(attention, "pooled_axes"))
+        (hasattr(attention, "gate_logits") or hasattr(attention, "pooled_axes"))
         and hasattr(fusion, "adds")
         and type(act) in (nn.ReLU, nn.Identity)
         and torch.is_grad_enabled()

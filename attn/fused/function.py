@@ -34,7 +34,7 @@ class Small:
         return found[: len(self.leaves)], found[len(self.leaves) :]
 
 
-class FusedEnd(Function):
+class FusedEpilogueFunction(Function):
     """Forward: moments, coefficients, pools, gates, output. Backward: the same the other way."""
 
     @staticmethod
@@ -117,9 +117,9 @@ def _through_gates(
 
 def _coefficients(x: Moments, attention: nn.Module) -> list[Tensor]:
     """Those of `attn.fused.kernels`."""
-    if not hasattr(attention, "logits"):
+    if not hasattr(attention, "gate_logits"):
         return [x.slope, x.offset]
-    scale, shift = attention.logits(x)
+    scale, shift = attention.gate_logits(x)
     if scale is None:
         gate = shift.sigmoid()
         return [x.slope * gate, x.offset * gate]

@@ -17,14 +17,15 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision import transforms
 from torchvision.datasets.folder import default_loader
 
-from engine.benchmark.timing import Contestant
-from engine.datasets.in_memory import STATISTICS, Images, Normalize
-from engine.datasets.stream import Reading, Stream
+from engine.benchmark.timing import Workload
+from engine.datasets.in_memory import Images
+from engine.datasets.stream import ReadOptions, Stream
 from engine.rng import permutation
 from engine.training.loop import EVALUATION_BATCH, evaluate, train_epoch
 from engine.training.run import Run
-from engine.transforms.batch import Augment, CropFlip, Keep
+from engine.transforms.batch import Augment, CropFlip, Identity
 from engine.transforms.crop import Crop, ResizedCrop
+from engine.transforms.normalize import STATISTICS, Normalize
 
 
 def random_images(count: int, size: int, classes: int, device: torch.device | str) -> Images:
@@ -38,7 +39,7 @@ def random_images(count: int, size: int, classes: int, device: torch.device | st
 
 def our_loader(
     images: Images, augment: Augment, normalize: Normalize, batch_size: int, batches: int
-) -> Contestant:
+) -> Workload:
     """`batches` as the network gets them: augmented in training, normalized."""
     device = images.labels.device
     parts = permutation(0, 0, len(images), device)[: batch_size * batches].split(batch_size)
@@ -48,12 +49,12 @@ def our_loader(
             normalize(pixels)
 
     count = sum(map(len, parts))
-    return Contestant(lambda: load(augment), lambda: load(Keep()), count, device)
+    return Workload(lambda: load(augment), lambda: load(Identity()), count, device)
 
 
-def usual_loader(
+def torchvision_loader(
     images: Images, augment: CropFlip, normalize: Normalize, batch_size: int, batches: int
-) -> Contestant:
+) -> Workload:
     """The same batches by a DataLoader and PIL, in one thread, which is what a worker has.
 
     The images do not go from one process to another, which a worker's do.
@@ -61,7 +62,7 @@ def usual_loader(
     chosen = range(min(len(images), batch_size * batches))
     train, infer = (
         DataLoader(Subset(Pictures(images, how), chosen), batch_size)
-        for how in usual_transforms(images.pixels.shape[1], augment, normalize)
+        for how in torchvision_transforms(images.pixels.shape[1], augment, normalize)
     )
 
     def load(loader: DataLoader) -> None:
@@ -69,7 +70,7 @@ def usual_loader(
             for _ in loader:
                 pass
 
-    return Contestant(lambda: load(train), lambda: load(infer), len(chosen), torch.device("cpu"))
+    return Workload(lambda: load(train), lambda: load(infer), len(chosen), torch.device("cpu"))
 
 
 class Pictures(Dataset):
@@ -86,7 +87,7 @@ class Pictures(Dataset):
         return self.transform(Image.fromarray(self.pixels[index])), self.labels[index]
 
 
-def usual_transforms(
+def torchvision_transforms(
     size: int, augment: CropFlip, normalize: Normalize
 ) -> tuple[transforms.Compose, transforms.Compose]:
     """In training and in inference: the same distribution as ours, from torchvision."""
@@ -96,7 +97,7 @@ def usual_transforms(
     return transforms.Compose(start + end), transforms.Compose(end)
 
 
-def our_reader(stream: Stream, crop: ResizedCrop, count: int) -> Contestant:
+def our_reader(stream: Stream, crop: ResizedCrop, count: int) -> Workload:
     """The first `count` images of `stream`, decoded and cropped as one worker does it."""
     alone = replace(stream, reading=replace(stream.reading, workers=0))
     parts = torch.arange(min(len(stream), count)).split(32)
@@ -106,11 +107,11 @@ def our_reader(stream: Stream, crop: ResizedCrop, count: int) -> Contestant:
             for _ in alone.batches(parts, how, 0, 0):
                 pass
 
-    read_all = partial(read, crop), partial(read, Keep())
-    return Contestant(*read_all, sum(map(len, parts)), torch.device("cpu"))
+    read_all = partial(read, crop), partial(read, Identity())
+    return Workload(*read_all, sum(map(len, parts)), torch.device("cpu"))
 
 
-def usual_reader(stream: Stream, crop: ResizedCrop, count: int) -> Contestant:
+def torchvision_reader(stream: Stream, crop: ResizedCrop, count: int) -> Workload:
     """The same images by torchvision, one by one, as bytes, which is what leaves a worker."""
     paths = [stream.files.path(i) for i in range(min(len(stream), count))]
 
@@ -120,11 +121,11 @@ def usual_reader(stream: Stream, crop: ResizedCrop, count: int) -> Contestant:
                 transform(default_loader(path))
 
     read_all = (partial(read, how) for how in reading_transforms(stream.reading, crop))
-    return Contestant(*read_all, len(paths), torch.device("cpu"))
+    return Workload(*read_all, len(paths), torch.device("cpu"))
 
 
 def reading_transforms(
-    reading: Reading, crop: ResizedCrop
+    reading: ReadOptions, crop: ResizedCrop
 ) -> tuple[transforms.Compose, transforms.Compose]:
     """In training and in inference, as torchvision's reference scripts have them."""
     train = [transforms.RandomResizedCrop(reading.image_size, crop.scale, crop.ratio)]
@@ -134,7 +135,7 @@ def reading_transforms(
     return transforms.Compose(train + end), transforms.Compose(infer + end)
 
 
-def our_loop(run: Run, images: Images, normalize: Normalize) -> Contestant:
+def our_loop(run: Run, images: Images, normalize: Normalize) -> Workload:
     """An epoch of engine.training.loop; in inference, its evaluation."""
 
     def train() -> None:
@@ -145,10 +146,10 @@ def our_loop(run: Run, images: Images, normalize: Normalize) -> Contestant:
     def infer() -> None:
         evaluate(run, images, normalize, _no_check)
 
-    return Contestant(train, infer, len(images), run.device)
+    return Workload(train, infer, len(images), run.device)
 
 
-def bare_loop(run: Run, images: Images, normalize: Normalize) -> Contestant:
+def plain_torch_loop(run: Run, images: Images, normalize: Normalize) -> Workload:
     """The same updates as in `our_loop`, from the same batches, and nothing else."""
     model, recipe, optimizer = run.model, run.recipe, run.optimizer
     steps = recipe.steps_per_epoch(len(images))
@@ -171,12 +172,12 @@ def bare_loop(run: Run, images: Images, normalize: Normalize) -> Contestant:
         model.eval()
         right = torch.zeros((), dtype=torch.int64, device=run.device)
         order = torch.arange(len(images), device=run.device).split(EVALUATION_BATCH)
-        for pixels, labels in images.batches(order, Keep(), 0, 0):
+        for pixels, labels in images.batches(order, Identity(), 0, 0):
             with run.autocast():
                 right += (model(normalize(pixels)).argmax(1) == labels).sum()
         return right
 
-    return Contestant(train, infer, len(images), run.device)
+    return Workload(train, infer, len(images), run.device)
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from engine.benchmark.timing import Contestant
+from engine.benchmark.timing import Workload
 from engine.complexity import on_meta
 from engine.training.run import PRECISIONS, Run
 
@@ -31,7 +31,7 @@ def modules_alone(
     shapes: dict[str, Shape],
     batch_size: int,
     memory_format: torch.memory_format,
-) -> Contestant:
+) -> Workload:
     """Forward and backward passes of these modules of the network of `run`, on random maps."""
     dtype = PRECISIONS[run.precision]
     modules = {name: run.model.get_submodule(name) for name in shapes}
@@ -59,4 +59,4 @@ def modules_alone(
             with run.autocast():
                 module.eval()(maps[shapes[name]])
 
-    return Contestant(train, infer, batch_size, run.device)
+    return Workload(train, infer, batch_size, run.device)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engine.errors import Refused
+from engine.errors import ConfigError
 
 
 class NAM(nn.Module):
@@ -18,7 +18,7 @@ class NAM(nn.Module):
     def __init__(self, ours: nn.Module) -> None:
         super().__init__()
         if not isinstance(ours.spatial, nn.Identity):
-            raise Refused("attn.spatial=true: only the channel gate of NAM is restated")
+            raise ConfigError("attn.spatial=true: only the channel gate of NAM is restated")
         self.bn = ours.channel.bn
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ class CBAM(nn.Module):
         super().__init__()
         channel, spatial = ours.gates
         if not hasattr(channel, "mlp") or channel.pools != ("avg", "max"):
-            raise Refused("attn.order, attn.pools: only the defaults of CBAM are restated")
+            raise ConfigError("attn.order, attn.pools: only the defaults of CBAM are restated")
         self.mlp, self.conv, self.bn = channel.mlp, spatial.conv, spatial.bn
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,7 +75,7 @@ class CBAM(nn.Module):
 FORMS = {"attn.nam.NAM": NAM, "attn.se.SE": SE, "attn.eca.ECA": ECA, "attn.cbam.CBAM": CBAM}
 
 
-def restate(model: nn.Module) -> int:
+def use_published_forms(model: nn.Module) -> int:
     """Put the published form in the place of each module that has one; how many there were."""
     found = [
         (parent, name, form)

@@ -1,6 +1,6 @@
 """What no implementation of a network gets below: its convolutions alone, and its arithmetic.
 
-Both are contestants of engine.benchmark.timing, timed in the same rounds as the network itself.
+Both are workloads of engine.benchmark.timing, timed in the same rounds as the network itself.
 """
 
 import math
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from engine.benchmark.timing import Contestant
+from engine.benchmark.timing import Workload
 from engine.complexity import on_meta
 
 SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices: large enough for the full rate
@@ -61,7 +61,7 @@ def convolutions_alone(
     device: torch.device,
     dtype: torch.dtype,
     memory_format: torch.memory_format,
-) -> Contestant:
+) -> Workload:
     """Forward and backward pass of nothing but these convolutions, on random maps."""
     layers = []
     for conv, count in counts.items():
@@ -84,10 +84,10 @@ def convolutions_alone(
         for maps, weight, moves, _ in layers:
             F.conv2d(maps, weight, *moves)
 
-    return Contestant(train, infer, batch_size, device)
+    return Workload(train, infer, batch_size, device)
 
 
-def matrix_product(device: torch.device, dtype: torch.dtype, side: int | None = None) -> Contestant:
+def matrix_product(device: torch.device, dtype: torch.dtype, side: int | None = None) -> Workload:
     """Products of two square matrices: one in inference, three in training, which takes thrice.
 
     An "image" of it is one multiply-accumulate: times the MACs of a network, the time for it is
@@ -103,7 +103,7 @@ def matrix_product(device: torch.device, dtype: torch.dtype, side: int | None = 
     def infer() -> None:
         a @ b
 
-    return Contestant(train, infer, side**3, device)
+    return Workload(train, infer, side**3, device)
 
 
 class _Convolutions(TorchDispatchMode):

@@ -14,20 +14,20 @@ import torch
 from tqdm import tqdm
 
 from engine.benchmark.memory import peak_memory
-from engine.errors import Refused
+from engine.environment import device_name
+from engine.errors import ConfigError
 from engine.training.loop import train_step
-from engine.training.result import device_name
 from engine.training.run import Run
 
 CPU_BATCH = 32  # at most, where the batch size is not given
 FEWEST_ROUNDS = 3
 ENDLESS = 10**9  # steps in an epoch, so that the learning rate stays where it starts
 
-Times = dict[str, list[float]]  # of each contestant, in seconds for an image, round by round
+Times = dict[str, list[float]]  # of each workload, in seconds for an image, round by round
 
 
 @dataclass(frozen=True)
-class Contestant:
+class Workload:
     """One step of training and one of inference, each over `batch_size` images on `device`."""
 
     train: Callable[[], object]
@@ -43,7 +43,7 @@ class Contestant:
         classes: int,
         batch_size: int | None = None,
         memory_format: torch.memory_format = torch.channels_last,
-    ) -> "Contestant":
+    ) -> "Workload":
         """The steps of `run`, which they train, on one random batch that lies on its device.
 
         Training is what `train.py` does with a batch: forward pass, loss, backward pass, update.
@@ -74,8 +74,8 @@ class Contestant:
 
 
 @dataclass(frozen=True)
-class Race:
-    """What was measured of each contestant, round by round; `memory` is that of a step, in bytes.
+class Measurements:
+    """What was measured of each workload, round by round; `memory` is that of a step, in bytes.
 
     Only times of the same round are to be compared.
     """
@@ -88,7 +88,7 @@ class Race:
 
 
 @dataclass(frozen=True)
-class Speed:
+class Throughput:
     """Medians over the rounds, and the ratio's range.
 
     A ratio is that of the time for an image to the baseline's in the same round: at 1.2 it takes
@@ -103,10 +103,10 @@ class Speed:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one contestant costs, and how it was measured; `asdict` of it is fit for JSON."""
+    """What one workload costs, and how it was measured; `asdict` of it is fit for JSON."""
 
-    train: Speed
-    infer: Speed
+    train: Throughput
+    infer: Throughput
     memory_mb: float  # peak of a training step, in MiB
     memory_ratio: float  # to the baseline's
     batch_size: int
@@ -118,16 +118,16 @@ class Measured:
 
 
 def compare(
-    contestants: Mapping[str, Contestant],
+    workloads: Mapping[str, Workload],
     baseline: str,
     seconds: float = 10.0,
     rounds: int = 10,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Measured]:
     """What each of them costs, and relative to one of them; how it is measured, see `race`."""
-    if baseline not in contestants:
-        raise ValueError(f"baseline={baseline}: choose from {', '.join(contestants)}")
-    found = race(contestants, seconds, rounds, clock)
+    if baseline not in workloads:
+        raise ValueError(f"baseline={baseline}: choose from {', '.join(workloads)}")
+    found = measure_interleaved(workloads, seconds, rounds, clock)
     memory = found.memory
     return {
         name: Measured(
@@ -135,23 +135,23 @@ def compare(
             infer=_speed(found.infer[name], found.infer[baseline]),
             memory_mb=memory[name] / 2**20,
             memory_ratio=memory[name] / memory[baseline],
-            batch_size=contestant.batch_size,
+            batch_size=workload.batch_size,
             rounds=found.rounds,
             steps=found.steps,
-            device=device_name(contestant.device),
+            device=device_name(workload.device),
             torch=torch.__version__,
             threads=torch.get_num_threads(),
         )
-        for name, contestant in contestants.items()
+        for name, workload in workloads.items()
     }
 
 
-def race(
-    contestants: Mapping[str, Contestant],
+def measure_interleaved(
+    workloads: Mapping[str, Workload],
     seconds: float = 10.0,
     rounds: int = 10,
     clock: Callable[[], float] = time.perf_counter,
-) -> Race:
+) -> Measurements:
     """Measure all of them in turns: A B C, C B A, and so on.
 
     Each gets about `seconds`, split into at most `rounds` of equally many steps. The number of
@@ -159,60 +159,60 @@ def race(
     long there are fewer rounds, but never fewer than three, however long these take. In the
     warm-up each does four steps of training and two of inference, which do not count.
 
-    All contestants are in memory at once, with their gradients and optimizer states; activations
-    are there for one at a time. The steps train, so make contestants for this and drop them after.
-    Refused where a contestant cannot do its steps, by its name.
+    All workloads are in memory at once, with their gradients and optimizer states; activations
+    are there for one at a time. The steps train, so make workloads for this and drop them after.
+    ConfigError where a workload cannot do its steps, by its name.
     """
-    memory, turn = _warm_up(contestants, clock)
+    memory, turn = _warm_up(workloads, clock)
     rounds = int(max(FEWEST_ROUNDS, min(rounds, seconds / turn)))
     steps = int(max(1, seconds / turn / rounds))
-    train, infer = _rounds(contestants, rounds, steps, clock)
-    return Race(train, infer, memory, rounds, steps)
+    train, infer = _rounds(workloads, rounds, steps, clock)
+    return Measurements(train, infer, memory, rounds, steps)
 
 
 def _warm_up(
-    contestants: Mapping[str, Contestant], clock: Callable[[], float]
+    workloads: Mapping[str, Workload], clock: Callable[[], float]
 ) -> tuple[dict[str, int], float]:
     """The peak memory of each in bytes; seconds for a step of each kind, on average over all."""
     memory, seconds = {}, []
-    for name in _bar(contestants, "warming up"):
-        contestant = contestants[name]
+    for name in _bar(workloads, "warming up"):
+        workload = workloads[name]
         with _named(name):
-            memory[name] = peak_memory(contestant.train, contestant.device)
-            contestant.train()  # what is to be compiled is compiled here
-            contestant.infer()
-            _wait(contestant.device)
-            seconds.append(sum(_turn(contestant, 1, clock)))
+            memory[name] = peak_memory(workload.train, workload.device)
+            workload.train()  # what is to be compiled is compiled here
+            workload.infer()
+            _wait(workload.device)
+            seconds.append(sum(_turn(workload, 1, clock)))
     return memory, statistics.mean(seconds)
 
 
 def _rounds(
-    contestants: Mapping[str, Contestant], rounds: int, steps: int, clock: Callable[[], float]
+    workloads: Mapping[str, Workload], rounds: int, steps: int, clock: Callable[[], float]
 ) -> tuple[Times, Times]:
     """The times in training and in inference. Every other round runs backwards."""
-    train: Times = {name: [] for name in contestants}
-    infer: Times = {name: [] for name in contestants}
-    order = list(contestants)
+    train: Times = {name: [] for name in workloads}
+    infer: Times = {name: [] for name in workloads}
+    order = list(workloads)
     turns = [name for i in range(rounds) for name in order[:: -1 if i % 2 else 1]]
     for name in _bar(turns, "measuring"):
         with _named(name):
-            trained, inferred = _turn(contestants[name], steps, clock)
-        images = steps * contestants[name].batch_size
+            trained, inferred = _turn(workloads[name], steps, clock)
+        images = steps * workloads[name].batch_size
         train[name].append(trained / images)
         infer[name].append(inferred / images)
     return train, infer
 
 
-def _turn(contestant: Contestant, steps: int, clock: Callable[[], float]) -> tuple[float, float]:
+def _turn(workload: Workload, steps: int, clock: Callable[[], float]) -> tuple[float, float]:
     """Seconds for that many steps of training, and of inference."""
     start = clock()
     for _ in range(steps):
-        contestant.train()
-    _wait(contestant.device)
+        workload.train()
+    _wait(workload.device)
     middle = clock()
     for _ in range(steps):
-        contestant.infer()
-    _wait(contestant.device)
+        workload.infer()
+    _wait(workload.device)
     return middle - start, clock() - middle
 
 
@@ -221,9 +221,11 @@ def _wait(device: torch.device) -> None:
         torch.accelerator.synchronize(device)
 
 
-def _speed(times: list[float], baseline: list[float]) -> Speed:
+def _speed(times: list[float], baseline: list[float]) -> Throughput:
     ratios = [own / its for own, its in zip(times, baseline, strict=True)]
-    return Speed(1 / statistics.median(times), statistics.median(ratios), min(ratios), max(ratios))
+    return Throughput(
+        1 / statistics.median(times), statistics.median(ratios), min(ratios), max(ratios)
+    )
 
 
 @contextmanager
@@ -233,7 +235,7 @@ def _named(name: str) -> Iterator[None]:
         yield
     except (RuntimeError, ValueError) as error:
         first_line = str(error).partition("\n")[0]
-        raise Refused(f"{name} cannot be measured: {first_line}") from error
+        raise ConfigError(f"{name} cannot be measured: {first_line}") from error
 
 
 def _bar(names: Iterable[str], what: str) -> Iterable[str]:

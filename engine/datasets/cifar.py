@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from engine.datasets.dataset import Source
+from engine.datasets.dataset import ImageDataset
 from engine.datasets.download import Published, download
 from engine.datasets.folder import read_folders
 from engine.datasets.in_memory import Images
@@ -67,7 +67,7 @@ ARCHIVES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class CIFAR(Source):
+class CIFAR(ImageDataset):
     """`name` is cifar10 or cifar100; `root` holds it in one of its shapes, or gets the archive."""
 
     name: str

@@ -3,15 +3,16 @@
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
-from engine.datasets.in_memory import Images, Normalize
+from engine.datasets.in_memory import Images
 from engine.datasets.stream import Stream
 from engine.distributed.ranks import Ranks
-from engine.errors import refusing
+from engine.errors import as_config_error
 from engine.rng import permutation
+from engine.transforms.normalize import Normalize
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source(ABC):
+class ImageDataset(ABC):
     """A data set. `stem` is the one its images want of a network, which reads it from here.
 
     `val` training images can be held out, the same for every seed. They are then what is looked
@@ -58,14 +59,14 @@ class Source(ABC):
         part = order[: self.val] if split == "val" else order[self.val :]
         return images.take(part.sort().values)
 
-    def everything(self, device: str, batch_size: int, ranks: Ranks) -> dict[str, Images | Stream]:
-        """All splits, on `device`; Refused if they are not there, or too few for these ranks."""
-        with refusing("data"):
+    def load_all(self, device: str, batch_size: int, ranks: Ranks) -> dict[str, Images | Stream]:
+        """All splits, on `device`; ConfigError if one is missing, or too small for the ranks."""
+        with as_config_error("data"):
             images = {split: self.load(split).to(device) for split in self.splits}
-        ranks.require_enough(batch_size, *map(len, images.values()))
+        ranks.require_enough_images(batch_size, *map(len, images.values()))
         return images
 
-    def watched(self, last: bool) -> tuple[str, ...]:
+    def eval_splits(self, last: bool) -> tuple[str, ...]:
         """The splits to measure after an epoch, `last` or not."""
         if not self.val:
             return ("test",)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from engine.datasets.dataset import Source
+from engine.datasets.dataset import ImageDataset
 from engine.datasets.in_memory import Images
 from engine.rng import permutation
 
@@ -14,7 +14,7 @@ TRAIN = 1437  # of the 1,797; the others are the test set
 
 
 @dataclass(frozen=True, kw_only=True)
-class Digits(Source):
+class Digits(ImageDataset):
     """8x8 pixels of 17 grey levels, enlarged by repetition, and as RGB."""
 
     def __post_init__(self) -> None:

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from engine.datasets.dataset import Source
+from engine.datasets.dataset import ImageDataset
 from engine.datasets.decode import decode, unreadable
-from engine.datasets.image_files import Files, find, same_classes
+from engine.datasets.image_files import ImageFiles, find, same_classes
 from engine.datasets.in_memory import Images
 from engine.transforms.crop import LONGEST
 
 
 @dataclass(frozen=True, kw_only=True)
-class Folder(Source):
+class Folder(ImageDataset):
     """Images of any size: the shorter side is resized to `image_size`, the centre is kept.
 
     They take 3·image_size² bytes each; more than half of the memory is refused.
@@ -47,7 +47,7 @@ def read_folders(folder: Path, image_size: int) -> Images:
     return Images(pixels, files.labels, files.classes)
 
 
-def _require_memory(files: Files, image_size: int) -> None:
+def _require_memory(files: ImageFiles, image_size: int) -> None:
     needed = len(files) * 3 * image_size**2
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory / 2:

@@ -19,7 +19,7 @@ ENCODED = tuple(map(os.fsencode, SUFFIXES))
 
 
 @dataclass(frozen=True)
-class Files:
+class ImageFiles:
     """`names` (N,) of files as bytes, `labels` (N,) int64; the order is by class, then by name.
 
     An array of bytes, for a million strings would be copied into each process that reads images.
@@ -37,13 +37,15 @@ class Files:
         name = os.fsdecode(bytes(self.names[index]))
         return os.path.join(self.folder, self.classes[self.labels[index]], name)
 
-    def take(self, indices: Tensor) -> "Files":
+    def take(self, indices: Tensor) -> "ImageFiles":
         indices = indices.cpu()
-        return Files(self.folder, self.classes, self.names[indices.numpy()], self.labels[indices])
+        return ImageFiles(
+            self.folder, self.classes, self.names[indices.numpy()], self.labels[indices]
+        )
 
 
 @functools.lru_cache(maxsize=4)  # the runs of one sweep share it
-def find(folder: Path, classes: tuple[str, ...] | None = None) -> Files:
+def find(folder: Path, classes: tuple[str, ...] | None = None) -> ImageFiles:
     """The images of all classes, or of these, numbered in their order; not the hidden ones."""
     classes = classes or tuple(class_names(folder))
     names: list[bytes] = []
@@ -54,7 +56,7 @@ def find(folder: Path, classes: tuple[str, ...] | None = None) -> Files:
             raise ValueError(f"{folder / name} holds no image ({', '.join(SUFFIXES)})")
         names += images
         labels += [label] * len(images)
-    return Files(folder, classes, np.array(names), torch.tensor(labels))
+    return ImageFiles(folder, classes, np.array(names), torch.tensor(labels))
 
 
 def _images(folder: Path) -> Iterable[bytes]:

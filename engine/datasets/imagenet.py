@@ -11,9 +11,9 @@ from typing import Literal
 
 import torch
 
-from engine.datasets.dataset import Source
-from engine.datasets.image_files import Files, choose, class_names, find
-from engine.datasets.stream import Reading, Stream
+from engine.datasets.dataset import ImageDataset
+from engine.datasets.image_files import ImageFiles, choose, class_names, find
+from engine.datasets.stream import ReadOptions, Stream
 from engine.datasets.workers import default_count
 from engine.rng import permutation
 
@@ -27,7 +27,7 @@ HOW = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageNet(Source):
+class ImageNet(ImageDataset):
     """`classes`: all there are (null), the first so many by name, or those named.
 
     `fraction` of each class's training images is used, the same for every seed. In evaluation the
@@ -69,17 +69,17 @@ class ImageNet(Source):
             files = files.take(part_of_each(files.labels, self.fraction))
         return Stream(files, self._reading(split), files.labels)
 
-    def _files(self, root: Path, folder: Path) -> Files:
+    def _files(self, root: Path, folder: Path) -> ImageFiles:
         classes = choose(class_names(root / "train"), self.classes)
         missing = sorted(set(classes) - set(class_names(folder)))
         if missing:
             raise ValueError(f"{folder} lacks classes that train has: {', '.join(missing[:10])}")
         return find(folder, classes)
 
-    def _reading(self, split: str) -> Reading:
+    def _reading(self, split: str) -> ReadOptions:
         workers = default_count() if self.workers is None else self.workers
         skip = self.corrupt == "skip" and split == "train"
-        return Reading(self.image_size, self.resize, workers, self.timeout, skip)
+        return ReadOptions(self.image_size, self.resize, workers, self.timeout, skip)
 
 
 def _test_folder(root: Path) -> str:

@@ -2,22 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor
 
-from engine.errors import Refused
+from engine.errors import ConfigError
 from engine.rng import uniform
 from engine.transforms.batch import Augment
 from engine.transforms.crop import Crop
-
-STATISTICS = {  # mean and standard deviation by channel, over the training images, in [0, 1]
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
-    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-    "digits": ((0.3049, 0.3049, 0.3049), (0.3757, 0.3757, 0.3757)),
-}
 
 
 @dataclass(frozen=True)
@@ -42,7 +34,7 @@ class Images:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """For each of `indices`, its pixels (n, H, W, 3) uint8, augmented, and its labels (n,)."""
         if isinstance(augment, Crop):
-            raise Refused(
+            raise ConfigError(
                 f"recipe.augment: {type(augment).__name__} acts on images while they are read, and "
                 "these lie in memory: choose another recipe, or data=imagenet, which streams"
             )
@@ -50,26 +42,3 @@ class Images:
             draws = uniform(seed, epoch, batch, augment.draws)
             pixels = self.pixels.index_select(0, batch)  # image by image; [batch] goes by the byte
             yield augment(pixels, draws), self.labels[batch]
-
-
-@dataclass(frozen=True)
-class Normalize:
-    """(n, H, W, 3) uint8 -> (n, 3, H, W) float32 of mean 0 and deviation 1, channels_last."""
-
-    statistics: str
-
-    def __post_init__(self) -> None:
-        if self.statistics not in STATISTICS:
-            raise ValueError(f"statistics={self.statistics}: choose from {', '.join(STATISTICS)}")
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        mean, std = _of_row(self.statistics, pixels.shape[2], pixels.device)
-        normalized = (pixels.flatten(2) - mean) / std
-        return normalized.view(pixels.shape).permute(0, 3, 1, 2)
-
-
-@cache  # for a copy to the device, step by step, would wait for it
-def _of_row(statistics: str, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each number in a row of so many pixels, (3 · width,), in [0, 255]."""
-    mean, std = (255 * torch.tensor(s, device=device) for s in STATISTICS[statistics])
-    return mean.repeat(width), std.repeat(width)

@@ -11,16 +11,16 @@ from torch import Tensor
 from tqdm import tqdm
 
 from engine.datasets.decode import Unreadable, decode, unreadable
-from engine.datasets.image_files import Files
+from engine.datasets.image_files import ImageFiles
 from engine.datasets.workers import Workers
-from engine.errors import DataLost, Refused
+from engine.errors import ConfigError, DataError
 from engine.rng import uniform
-from engine.transforms.batch import Augment, Keep
-from engine.transforms.crop import CentreCrop, Crop
+from engine.transforms.batch import Augment, Identity
+from engine.transforms.crop import CenterCrop, Crop
 
 
 @dataclass(frozen=True)
-class Reading:
+class ReadOptions:
     """How images are read: size of the crop, of the shorter side in evaluation, processes."""
 
     image_size: int
@@ -44,8 +44,8 @@ class Task:
 class Stream:
     """What `Images` is, for images that do not lie in memory; only `labels` are on the device."""
 
-    files: Files
-    reading: Reading
+    files: ImageFiles
+    reading: ReadOptions
     labels: Tensor
 
     def __len__(self) -> int:
@@ -66,11 +66,11 @@ class Stream:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """For each of `indices`, its pixels (n, H, W, 3) uint8 on the device, and its labels (n,).
 
-        `augment` is a Crop; Keep, as in evaluation, is the centre crop. An image that cannot be
+        `augment` is a Crop; Identity, as in evaluation, is the centre crop. An image that cannot be
         read is an error; where it may be skipped, in training, its batch is smaller by it.
         """
         crop = self._crop(augment)
-        skip = self.reading.skip and not isinstance(augment, Keep)
+        skip = self.reading.skip and not isinstance(augment, Identity)
         indices = list(indices)
         if not indices:
             return
@@ -89,11 +89,11 @@ class Stream:
             _say(f"{len(left_out)} of {sum(map(len, indices))} images left out: {left_out[0]}")
 
     def _crop(self, augment: Augment) -> Crop:
-        if isinstance(augment, Keep):
-            return CentreCrop(self.reading.resize)
+        if isinstance(augment, Identity):
+            return CenterCrop(self.reading.resize)
         if isinstance(augment, Crop):
             return augment
-        raise Refused(
+        raise ConfigError(
             f"recipe.augment: {type(augment).__name__} acts on images in memory, and these are "
             "streamed: choose a recipe with ResizedCrop, such as recipe=imagenet_90ep"
         )
@@ -105,7 +105,7 @@ class Stream:
         return Workers(work, self.reading.workers, self.reading.timeout, pin_memory=on_device)
 
 
-def read_batch(files: Files, size: int, task: Task) -> tuple[Tensor, dict[int, str]]:
+def read_batch(files: ImageFiles, size: int, task: Task) -> tuple[Tensor, dict[int, str]]:
     """Pixels (n, size, size, 3) uint8, and by position what is wrong with those that failed."""
     pixels = torch.zeros(len(task.indices), size, size, 3, dtype=torch.uint8)
     draws = uniform(task.seed, task.epoch, torch.tensor(task.indices), task.crop.draws).tolist()
@@ -134,10 +134,10 @@ def _without(
 ) -> tuple[Tensor, Tensor]:
     if not skip:
         first = next(iter(failures.values()))
-        raise DataLost(f"{first}; mend or remove it, or leave such out: data.corrupt=skip")
+        raise DataError(f"{first}; mend or remove it, or leave such out: data.corrupt=skip")
     kept = torch.tensor([i for i in range(len(batch)) if i not in failures], dtype=torch.int64)
     if len(kept) < 2:  # batch norm needs two
-        raise DataLost(f"a batch has {len(kept)} images that can be read: {failures}")
+        raise DataError(f"a batch has {len(kept)} images that can be read: {failures}")
     return batch[kept.to(batch.device)], pixels[kept]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from engine.errors import DataLost
+from engine.errors import DataError
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -31,7 +31,7 @@ class Workers:
 
     They know nothing but the task, live on from one `map` to the next, and ignore the signals that
     make the main process save and leave. One that dies, raises, or gives nothing for `timeout`
-    seconds ends the run: DataLost. With a count of 0, this process does the work itself.
+    seconds ends the run: DataError. With a count of 0, this process does the work itself.
 
     On Linux they are forked whatever the default: they end when their parent is gone, which one of
     a fork server is not when this process is killed.
@@ -156,14 +156,14 @@ def _next(results: Iterator[Any]) -> Any:
 
 @contextlib.contextmanager
 def _failures_told() -> Iterator[None]:
-    """What goes wrong in a worker, as DataLost in one line."""
+    """What goes wrong in a worker, as DataError in one line."""
     try:
         with _Deaths.told():
             yield
     except Exception as error:
         lines = [line for line in str(error).splitlines() if line.strip()] or [repr(error)]
         line = lines[-1] if "Original Traceback" in str(error) else lines[0]
-        raise DataLost(
+        raise DataError(
             f"a process that reads images failed ({line.strip()}); the same command resumes the run"
         ) from error
 

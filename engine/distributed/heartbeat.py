@@ -20,7 +20,7 @@ FAREWELL = 5.0  # seconds that rank 0 waits for the others to leave: it may be w
 EXIT_CODE = 3  # of a run that its machines cannot go on with
 
 
-class Pulse:
+class Heartbeat:
     """A context in which this rank lives, and watches the others."""
 
     def __init__(self, store: Store, rank: int, world: int) -> None:
@@ -31,7 +31,7 @@ class Pulse:
         self.counts: list[bytes] = [b""] * world
         self.heard = [time.monotonic()] * world
 
-    def __enter__(self) -> "Pulse":
+    def __enter__(self) -> "Heartbeat":
         self.store.add(self.own, 1)
         self.store.wait(self.keys)  # until all have been started
         self.store.set_timeout(timedelta(seconds=SILENCE))

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from engine.distributed import process_group as distributed
+from engine.distributed.collectives import all_gather, all_reduce
 
 
 class SyncBatchNorm(_BatchNorm):
@@ -33,10 +33,10 @@ class SyncBatchNorm(_BatchNorm):
         pass
 
 
-def synced(model: nn.Module) -> nn.Module:
+def convert_sync_batchnorm(model: nn.Module) -> nn.Module:
     """`model` with every batch norm replaced, its parameters, buffers and names as they were."""
     for name, child in model.named_children():
-        setattr(model, name, synced(child))
+        setattr(model, name, convert_sync_batchnorm(child))
     if not isinstance(model, nn.BatchNorm1d | nn.BatchNorm2d) or not model.track_running_stats:
         return model
     norm = SyncBatchNorm(model.num_features, model.eps, model.momentum, model.affine)
@@ -57,7 +57,7 @@ class _Normalize(torch.autograd.Function):
         shape = (-1,) + (1,) * (x.ndim - 2)
         own_var, own_mean = torch.var_mean(x, _all_but_channels(x), correction=0)
         own_count = own_mean.new_full((1,), x.numel() // x.shape[1])
-        of_ranks = distributed.all_gather(torch.cat([own_mean, own_var, own_count]))
+        of_ranks = all_gather(torch.cat([own_mean, own_var, own_count]))
         means, variances, counts = of_ranks.split([x.shape[1], x.shape[1], 1], dim=1)
         count = counts.sum()
         mean = (means * counts).sum(0) / count
@@ -74,7 +74,7 @@ class _Normalize(torch.autograd.Function):
         normalized, scale, count = ctx.saved_tensors
         dims, shape = _all_but_channels(g), (-1,) + (1,) * (g.ndim - 2)
         sums = torch.stack([g.sum(dims), (g * normalized).sum(dims)])
-        distributed.all_reduce(sums)
+        all_reduce(sums)
         of_g, of_gx = (sums / count).view(2, *shape)
         return (g - of_g - normalized * of_gx) * scale.view(shape), None
 

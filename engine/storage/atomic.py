@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from engine.errors import Refused, Stopped
+from engine.errors import ConfigError, ResourceError
 
 UNFINISHED = ".tmp"  # what a killed process leaves ends in it
 NO_FSYNC_OF_FOLDERS = (errno.EINVAL, errno.ENOTSUP)  # some network file systems
@@ -42,7 +42,7 @@ def replacing(
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn an error of the disk into Stopped, which names the path and the bytes."""
+    """Turn an error of the disk into ResourceError, which names the path and the bytes."""
     try:
         yield
     except (OSError, RuntimeError) as error:  # torch's writer stumbles over what it then hides
@@ -50,7 +50,7 @@ def writing(path: Path) -> Iterator[None]:
         if not isinstance(cause, OSError):
             raise
         written = path.stat().st_size if path.is_file() else 0
-        raise Stopped(
+        raise ResourceError(
             f"{path} cannot be written: {cause.strerror or cause}, after {written:,} bytes "
             f"({_free(path)} bytes are free there); mend that, and the same command goes on"
         ) from error
@@ -67,20 +67,20 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The contents, or None where there is no such file; Refused where it is no JSON."""
+    """The contents, or None where there is no such file; ConfigError where it is no JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise Refused(f"{path} cannot be read ({error}); remove it, or restore it") from error
+        raise ConfigError(f"{path} cannot be read ({error}); remove it, or restore it") from error
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Refused if fewer bytes are free in `folder` than a run is sure to write there."""
+    """ConfigError if fewer bytes are free in `folder` than a run is sure to write there."""
     free = shutil.disk_usage(folder).free
     if free < needed:
-        raise Refused(
+        raise ConfigError(
             f"{folder}: {free:,} bytes are free, and this run writes at least {needed:,}; "
             "make room, or choose another out=..."
         )

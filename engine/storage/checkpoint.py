@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.errors import Refused, Stopped
+from engine.errors import ConfigError, ResourceError
 from engine.storage.atomic import replacing, require_space
 
 FORMAT = 2
@@ -33,7 +33,7 @@ def save(folder: Path, state: dict[str, Any]) -> None:
             header = {"format": FORMAT, "threads": torch.get_num_threads()}
             torch.save(header | state, file)
     except Damaged as error:
-        raise Stopped(
+        raise ResourceError(
             f"{last}: what was written is not what can be read back ({error}); "
             "the disk or the memory of this machine is failing"
         ) from error
@@ -43,7 +43,7 @@ def load(folder: Path, like: dict[str, Any]) -> dict[str, Any] | None:
     """The newest checkpoint that is whole, on the CPU; None where there is none.
 
     Says so if a run on the CPU had another number of threads, which sums in another order.
-    Refused if none of those that are there can be used, for to begin again would be to lose the
+    ConfigError if none of those that are there can be used, for to begin again would be to lose the
     run; if it was written by a newer program; or if it is of another network than `like` is.
     """
     complaints = []
@@ -58,13 +58,13 @@ def load(folder: Path, like: dict[str, Any]) -> dict[str, Any] | None:
             continue
         threads = state.pop("threads", None)  # older ones do not tell
         if different := list(_differences(state, like)):
-            raise Refused(f"{path} is of another network: {_some(different)}")
+            raise ConfigError(f"{path} is of another network: {_some(different)}")
         if complaints:
             print(f"{folder}: {complaints[0]}; going on from {name}", file=sys.stderr)
         _tell_threads(folder, threads, like)
         return state
     if complaints:
-        raise Refused(
+        raise ConfigError(
             f"{folder}: {'; '.join(complaints)}; restore one of them, "
             "or remove them to train from the beginning"
         )
@@ -72,7 +72,7 @@ def load(folder: Path, like: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The checkpoint in `path`; Damaged if one bit of it is wrong, Refused if it is a newer one."""
+    """The checkpoint in `path`; Damaged if a bit is wrong, ConfigError if its format is newer."""
     verify(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -83,7 +83,7 @@ def read(path: Path) -> dict[str, Any]:
     if not isinstance(number, int) or number < 1:
         raise Damaged("it is no checkpoint of a run")
     if number != FORMAT:
-        raise Refused(f"{path} has format {number}; this version of attnbench reads {FORMAT}")
+        raise ConfigError(f"{path} has format {number}; this version of attnbench reads {FORMAT}")
     return state
 
 
@@ -99,7 +99,7 @@ def verify(path: Path) -> None:
 
 
 def require_room(folder: Path, model: nn.Module) -> None:
-    """Refused if `folder` has no room for what a run leaves: its checkpoints and its weights."""
+    """ConfigError if `folder` has too little room for a run's checkpoints and weights."""
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
     missing = 3 - sum((folder / name).exists() for name in NAMES)  # two, and one that is written
     require_space(folder, missing * 2 * weights + weights)  # 2: momentum is as large

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from engine.errors import Refused
+from engine.errors import ConfigError
 
 BEAT = 5.0  # seconds between two renewals
 WATCH = 20.0  # seconds that another machine's lock is watched
@@ -28,7 +28,7 @@ ATTEMPTS = 50  # to find the folder in place: another process may be taking it a
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Make `folder` and hold it; OSError if that cannot be, Refused if another process does."""
+    """Make `folder` and hold it; OSError if that cannot be, ConfigError if another process does."""
     with _taken(folder / "lock") as lock:
         done = threading.Event()
         beat = threading.Thread(target=_renew, args=(lock, done), daemon=True)
@@ -62,7 +62,7 @@ def _taken(path: Path) -> IO[str]:
             lock.close()
             raise
         lock.close()  # the process before us took it away when it left
-    raise Refused(f"{path.parent} is taken and left by other processes all the time; try again")
+    raise ConfigError(f"{path.parent} is taken and left by other processes all the time; try again")
 
 
 def _is_at(lock: IO[str], path: Path) -> bool:
@@ -80,7 +80,7 @@ def _flock(lock: IO[str], path: Path) -> None:
         except BlockingIOError as error:
             holder = _holder(lock)
             if time.monotonic() > until or (holder and not _died_here(holder)):
-                raise Refused(
+                raise ConfigError(
                     f"{path.parent} is in use by {holder or 'another process'}; "
                     "wait for it, or end it"
                 ) from error
@@ -88,7 +88,7 @@ def _flock(lock: IO[str], path: Path) -> None:
 
 
 def _watch(lock: IO[str], path: Path) -> None:
-    """Refused if another machine left the lock, and is seen to be there still."""
+    """ConfigError if another machine left the lock, and is seen to be there still."""
     holder = _holder(lock)
     if not holder or holder.endswith(f" on {socket.gethostname()}"):
         return
@@ -96,7 +96,7 @@ def _watch(lock: IO[str], path: Path) -> None:
     before = os.fstat(lock.fileno()).st_mtime_ns
     time.sleep(WATCH)
     if path.stat().st_mtime_ns != before:
-        raise Refused(f"{path.parent} is in use by {holder}; wait for it, or end it")
+        raise ConfigError(f"{path.parent} is in use by {holder}; wait for it, or end it")
 
 
 def _sign(lock: IO[str]) -> None:

@@ -21,15 +21,15 @@ from typing import Any
 
 import yaml
 
-from engine.errors import Refused, refusing
+from engine.errors import ConfigError, as_config_error
 from engine.storage.atomic import UNFINISHED, read_json, write_text
 from engine.storage.lock import locked
 from engine.storage.renamed import modernize
 
 # Where a run happens is no part of what it is.
-MACHINE = ("device", "out", "data.root", "data.workers", "data.timeout")
+MACHINE_OPTIONS = ("device", "out", "data.root", "data.workers", "data.timeout")
 # Options with the value that runs had before there was a choice.
-LATER = {"syncbn": False, "compile": None}
+ADDED_OPTIONS = {"syncbn": False, "compile": None}
 
 
 class RunDir:
@@ -50,12 +50,12 @@ class RunDir:
         return hashlib.sha256(json.dumps(_identity(self.config)).encode()).hexdigest()
 
     def result(self) -> dict[str, Any] | None:
-        """What the finished run measured; None if it is not finished; Refused if it is another."""
+        """The result of the finished run; None if unfinished; ConfigError if the run is another."""
         self._compare()
         path = self.path / "result.json"
         result = read_json(path)
         if result is not None and not {"top1", "top5"} <= set(result):
-            raise Refused(f"{path} is no result of a run; remove it, or restore it")
+            raise ConfigError(f"{path} is no result of a run; remove it, or restore it")
         return result
 
     @contextmanager
@@ -63,7 +63,7 @@ class RunDir:
         """Hold the directory against other processes and note in it what it is for."""
         with ExitStack() as held:
             held.callback(_remove_if_empty, self.path)
-            with refusing(f"{self.path} cannot be written to"):
+            with as_config_error(f"{self.path} cannot be written to"):
                 held.enter_context(locked(self.path))
             self._compare()
             held.callback(self._leave)
@@ -75,7 +75,7 @@ class RunDir:
     def differences(self) -> list[str] | None:
         """How the configuration stored in the directory differs, as `key: stored -> asked for`.
 
-        None where no configuration is stored; Refused where the stored one cannot be read.
+        None where no configuration is stored; ConfigError where the stored one cannot be read.
         """
         path = self.path / "config.yaml"
         try:
@@ -84,7 +84,7 @@ class RunDir:
             return None
         except (OSError, ValueError, yaml.YAMLError) as error:
             first = str(error).partition("\n")[0]
-            raise Refused(f"{path} cannot be read ({first}); choose another out=...") from error
+            raise ConfigError(f"{path} cannot be read ({first}); choose another out=...") from error
         there, here = _identity(found), _identity(self.config)
         differing = [key for key in {**there, **here} if there.get(key) != here.get(key)]
         return [f"{key}: {there.get(key)} -> {here.get(key)}" for key in differing]
@@ -92,7 +92,7 @@ class RunDir:
     def _compare(self) -> None:
         if differing := self.differences():
             more = [f"{len(differing) - 3} more"] if len(differing) > 3 else []
-            raise Refused(
+            raise ConfigError(
                 f"{self.path} holds a run of another configuration "
                 f"({', '.join(differing[:3] + more)}); remove it, or choose another out=..."
             )
@@ -106,18 +106,18 @@ class RunDir:
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
-        for key, value in flat(modernize(config))
-        if key not in MACHINE and (key, value) not in LATER.items()
+        for key, value in flatten(modernize(config))
+        if key not in MACHINE_OPTIONS and (key, value) not in ADDED_OPTIONS.items()
     }
 
 
-def flat(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of nested mappings by their dotted keys; lists are leaves."""
     if not isinstance(tree, Mapping):
         yield prefix, tree
         return
     for key, value in tree.items():
-        yield from flat(value, f"{prefix}.{key}" if prefix else str(key))
+        yield from flatten(value, f"{prefix}.{key}" if prefix else str(key))
 
 
 def _remove_if_empty(path: Path) -> None:

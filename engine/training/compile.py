@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from engine.errors import Refused
+from engine.errors import ConfigError
 
 MODES = ("default", "reduce-overhead", "max-autotune")  # the last two record CUDA graphs
 TOGETHER = 64  # of networks and batch sizes that one process holds compiled; Dynamo's limit is 8
@@ -23,12 +23,12 @@ def compiled(model: nn.Module, mode: str, device: str, parts: int) -> Callable[[
     begin with an epoch's last. Nothing is chosen by timing, for the same reason, but by
     max-autotune. What was compiled before in this process is dropped.
 
-    Refused where nothing can be compiled, or not so.
+    ConfigError where nothing can be compiled, or not so.
     """
     if mode not in MODES:
-        raise Refused(f"compile={mode}: choose from {', '.join(MODES)}, null")
+        raise ConfigError(f"compile={mode}: choose from {', '.join(MODES)}, null")
     if parts > 1 and mode != "default":
-        raise Refused(
+        raise ConfigError(
             f"compile={mode}: a CUDA graph overwrites the gradients of the part before; "
             "take compile=default, or recipe.accumulate=1"
         )
@@ -41,6 +41,6 @@ def compiled(model: nn.Module, mode: str, device: str, parts: int) -> Callable[[
         torch.compile(lambda x: x + 1)(torch.zeros(1, device=device))
     except (RuntimeError, OSError) as error:  # OSError: no place for what is compiled
         reason = str(error).strip().partition("\n")[0]
-        raise Refused(f"compile={mode}: nothing can be compiled here: {reason}") from error
+        raise ConfigError(f"compile={mode}: nothing can be compiled here: {reason}") from error
     options = list_mode_options(mode) | {"deterministic": mode != "max-autotune"}
     return torch.compile(model, dynamic=False, options=options)

@@ -20,7 +20,7 @@ class Average(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
-class Latest:
+class NoEMA:
     """No average: the network is measured as it is trained."""
 
     def __init__(self, model: nn.Module) -> None:

@@ -16,16 +16,17 @@ from statistics import fmean
 import torch
 from torch import Tensor, nn
 
-from engine.datasets.in_memory import Images, Normalize
+from engine.datasets.in_memory import Images
 from engine.training.loop import EVALUATION_BATCH
 from engine.training.run import Run
-from engine.transforms.batch import Keep
+from engine.transforms.batch import Identity
+from engine.transforms.normalize import Normalize
 
 CELL = (12, 48)  # pixels, high and wide, of a weight in a picture
 
 
 @dataclass
-class Attention:
+class GateStatistics:
     """What was seen in one forward pass of modules that have one map in and one of its shape out.
 
     `gates`: for each size of map, as "32x32", which is for each stage, the factors of every image
@@ -79,19 +80,19 @@ class Attention:
 
 
 @torch.inference_mode()
-def look(run: Run, images: Images, normalize: Normalize) -> Attention:
+def measure_gates(run: Run, images: Images, normalize: Normalize) -> GateStatistics:
     """What the attention of the network of `run` does to the first evaluation batch of `images`."""
-    seen, found = Attention(), dict(modules(run.measured))
+    seen, found = GateStatistics(), dict(modules(run.eval_model))
     if not found:
         return seen
-    run.measured.eval()
+    run.eval_model.eval()
     first = torch.arange(min(EVALUATION_BATCH, len(images)), device=run.device)
     with ExitStack() as hooks, run.autocast():
         for name, module in found.items():
             handle = module.register_forward_hook(partial(seen.note, name))
             hooks.callback(handle.remove)
-        for pixels, _ in images.batches([first], Keep(), run.seed, run.epoch):
-            run.measured(normalize(pixels))
+        for pixels, _ in images.batches([first], Identity(), run.seed, run.epoch):
+            run.eval_model(normalize(pixels))
     return seen
 
 

@@ -15,10 +15,10 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from tqdm import tqdm
 
-from engine.errors import Refused
+from engine.errors import ConfigError
 from engine.storage.atomic import write_text, writing
-from engine.storage.run_dir import RunDir, flat
-from engine.training.gate_stats import Attention
+from engine.storage.run_dir import RunDir, flatten
+from engine.training.gate_stats import GateStatistics
 from engine.training.run import Run
 
 METRICS = ("test/top1", "test/top5", "test/best_top1")  # beside the hparams, their last values
@@ -31,7 +31,7 @@ LAYOUT = {  # custom scalars: in one chart, a curve for each stage
 }
 
 
-class Log:
+class RunLogger:
     """The log of `run` in `folder`, from the epochs it has behind it on."""
 
     def __init__(self, folder: RunDir, run: Run) -> None:
@@ -41,7 +41,7 @@ class Log:
         tqdm.write(f"{folder.path}: " + (f"resuming after epoch {epoch}" if epoch else str(run)))
         self.rows = self._rows()[:epoch]
         if [row.get("epoch") for row in self.rows] != list(range(1, epoch + 1)):
-            raise Refused(f"{self.path} lacks epochs that the checkpoint has; restore it")
+            raise ConfigError(f"{self.path} lacks epochs that the checkpoint has; restore it")
         write_text(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
         if not epoch:  # of an attempt that came to nothing, nothing is shown
             for stale in folder.path.glob("events.out.*"):
@@ -54,7 +54,7 @@ class Log:
             if not epoch:
                 self._introduce(folder)
 
-    def __enter__(self) -> "Log":
+    def __enter__(self) -> "RunLogger":
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -63,7 +63,7 @@ class Log:
 
     def epoch(self, run: Run, passes: dict[str, dict[str, float]]) -> None:
         """Note the epoch that `run` ends: the scalars of each pass ("train", "val", "test")."""
-        epoch, scalars = run.epoch + 1, dict(flat(passes))
+        epoch, scalars = run.epoch + 1, dict(flatten(passes))
         row = {"epoch": epoch} | scalars
         self.rows.append(row)
         with writing(self.path), self.path.open("a") as file:
@@ -79,7 +79,7 @@ class Log:
             self.board.flush()
         tqdm.write(self.whose + _line(row, run))
 
-    def attention(self, run: Run, seen: Attention) -> None:
+    def attention(self, run: Run, seen: GateStatistics) -> None:
         """Show in TensorBoard what the attention of `run` does in the epoch that it ends."""
         epoch = run.epoch + 1
         scalars = seen.scalars()
@@ -97,19 +97,19 @@ class Log:
 
     def _introduce(self, folder: RunDir) -> None:
         """The configuration as text, and hparams of this run: add_hparams would make another."""
-        leaves = {name: str(value) for name, value in flat(folder.config)}
+        leaves = {name: str(value) for name, value in flatten(folder.config)}
         table = "\n".join(f"| `{name}` | {value} |" for name, value in leaves.items())
         self.board.add_text("config", f"| option | value |\n|---|---|\n{table}", 0)
         for summary in hparams(dict(folder.labels), dict.fromkeys(METRICS)):
             self.board.file_writer.add_summary(summary)
 
 
-class Silence:
+class NullLogger:
     """The log of a rank that is not the first."""
 
     rows: Sequence[dict[str, Any]] = ()
 
-    def __enter__(self) -> "Silence":
+    def __enter__(self) -> "NullLogger":
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -118,7 +118,7 @@ class Silence:
     def epoch(self, run: Run, passes: dict[str, dict[str, float]]) -> None:
         pass
 
-    def attention(self, run: Run, seen: Attention) -> None:
+    def attention(self, run: Run, seen: GateStatistics) -> None:
         pass
 
 

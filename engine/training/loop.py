@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from engine.datasets.in_memory import Images, Normalize
-from engine.errors import Diverged
-from engine.rng import key, permutation
+from engine.datasets.in_memory import Images
+from engine.errors import NonFiniteError
+from engine.rng import fold_in, permutation
 from engine.training.nonfinite import first_fault
 from engine.training.run import Run
-from engine.transforms.batch import Keep
+from engine.transforms.batch import Identity
+from engine.transforms.normalize import Normalize
 
 EVALUATION_BATCH = 250  # images, on each rank
 LOOKS = 20  # at the loss, in an epoch, and at least
@@ -45,7 +46,7 @@ def train_epoch(
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
                 if not math.isfinite(loss):
                     break
-    run.unite()
+    run.sync_buffers()
     if run.nonfinite():
         raise _diverged(run, start, updates, steps)
     run.seconds += time.perf_counter() - started
@@ -71,10 +72,10 @@ def _updates(
     """The updates that are left of the epoch; each is made when it is asked for."""
     recipe, steps = run.recipe, len(batches)
     run.model.train()
-    mine = map(run.ranks.part, batches[run.step :])
+    mine = map(run.ranks.shard, batches[run.step :])
     for pixels, labels in images.batches(mine, recipe.augmentation, run.seed, run.epoch):
         check()
-        seed, whole = key(run.seed, run.epoch * steps + run.step), len(batches[run.step])
+        seed, whole = fold_in(run.seed, run.epoch * steps + run.step), len(batches[run.step])
         yield train_step(
             run, *recipe.mixed(normalize(pixels), labels, len(images.classes), seed), steps, whole
         )
@@ -88,17 +89,19 @@ def train_step(
     They are this rank's part of a batch of `whole` images.
     """
     recipe, step, here = run.recipe, run.epoch * steps + run.step, len(pixels)
-    whole = run.ranks.total(here, whole or here)
-    run.seed_dropout(key(run.seed, step) + run.ranks.rank)
+    whole = run.ranks.gradient_images(here, whole or here)
+    run.seed_dropout(fold_in(run.seed, step) + run.ranks.rank)
     for group in run.optimizer.param_groups:
         group["lr"] = recipe.lr_at(step, steps)
     run.optimizer.zero_grad(set_to_none=True)
-    count = recipe.parts(min(here, whole // run.ranks.world))
+    count = recipe.parts(min(here, whole // run.ranks.world_size))
     parts = zip(pixels.tensor_split(count), targets.tensor_split(count), strict=True)
     done = [_backward(run, *part, len(part[0]) / whole) for part in parts]
     labels = targets if targets.ndim == 1 else targets.argmax(1)
-    right = hits(torch.cat([logits for _, logits in done]), labels).sum(1)
-    loss, right = run.ranks.average(run.model, sum(loss for loss, _ in done), right, here, whole)
+    right = topk_correct(torch.cat([logits for _, logits in done]), labels).sum(1)
+    loss, right = run.ranks.all_reduce_gradients(
+        run.model, sum(loss for loss, _ in done), right, here, whole
+    )
     if recipe.clip_norm is not None:
         nn.utils.clip_grad_norm_(run.model.parameters(), recipe.clip_norm)
     run.optimizer.step()
@@ -129,18 +132,18 @@ def predict(
     run: Run, images: Images, normalize: Normalize, check: Callable[[], None] = lambda: None
 ) -> tuple[Tensor, Tensor]:
     """Image by image: the loss, (N,); and whether the best guess, the best five hit, (2, N)."""
-    model, of_image = run.measured.eval(), []
+    model, of_image = run.eval_model.eval(), []
     indices = torch.arange(len(images), device=run.device)
-    batches = indices.tensor_split(math.ceil(len(images) / EVALUATION_BATCH / run.ranks.world))
-    mine = [run.ranks.part(batch) for batch in batches]
-    parts = images.batches(mine, Keep(), run.seed, run.epoch)
+    batches = indices.tensor_split(math.ceil(len(images) / EVALUATION_BATCH / run.ranks.world_size))
+    mine = [run.ranks.shard(batch) for batch in batches]
+    parts = images.batches(mine, Identity(), run.seed, run.epoch)
     for pixels, labels in tqdm(parts, total=len(mine), **_bar(run, "evaluating")):
         check()
         with run.autocast():
             logits = model(normalize(pixels))
         losses = F.cross_entropy(logits.float(), labels, reduction="none")
-        of_image.append(torch.cat([losses[None], hits(logits, labels)]))
-    losses, *hit = run.ranks.gather(torch.cat(of_image, 1), torch.cat(mine), len(images))
+        of_image.append(torch.cat([losses[None], topk_correct(logits, labels)]))
+    losses, *hit = run.ranks.all_gather(torch.cat(of_image, 1), torch.cat(mine), len(images))
     return losses, torch.stack(hit).bool()
 
 
@@ -156,7 +159,7 @@ def accuracy_by_class(hit: Tensor, labels: Tensor, classes: int) -> Tensor:
     return 100 * right / torch.bincount(labels, minlength=classes)
 
 
-def hits(logits: Tensor, labels: Tensor) -> Tensor:
+def topk_correct(logits: Tensor, labels: Tensor) -> Tensor:
     """(2, N) bool: the label is the best guess; it is among the best five (or all, if fewer)."""
     guesses = logits.topk(min(5, logits.shape[1])).indices
     right = guesses == labels[:, None]
@@ -165,7 +168,7 @@ def hits(logits: Tensor, labels: Tensor) -> Tensor:
 
 def _diverged(
     run: Run, start: bytes, updates: Callable[[], Iterator[None]], steps: int
-) -> Diverged:
+) -> NonFiniteError:
     """The error that tells what was not finite first since `start`, and at which step."""
     run.restore(start)
     run.forward = run.model  # whose modules can be watched
@@ -173,7 +176,7 @@ def _diverged(
     bar = tqdm(updates(), total=steps, initial=run.step, **looking)
     what = first_fault(run, bar) or "a loss or a weight (not so when the steps were repeated)"
     lr = run.recipe.lr_at(run.epoch * steps + run.step - 1, steps)
-    return Diverged(
+    return NonFiniteError(
         f"{what} is not finite at step {run.step} of epoch {run.epoch + 1} (lr {lr:.4g}); "
         "the checkpoint before is kept; a smaller recipe.lr may help"
     )

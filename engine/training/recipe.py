@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from engine.training.ema import EMA, Average, Latest
-from engine.transforms.batch import Augment, Keep, Then
+from engine.training.ema import EMA, Average, NoEMA
+from engine.transforms.batch import Augment, Compose, Identity
 from engine.transforms.crop import Crop
 from engine.transforms.mixup import mixed
 from engine.transforms.randaugment import RandAugment
@@ -36,7 +36,7 @@ class Recipe:
     lr: float
     optimizer: Callable[..., Optimizer]
     schedule: Callable[[float, int], float]
-    augment: Augment | Crop = field(default_factory=Keep)
+    augment: Augment | Crop = field(default_factory=Identity)
     warmup_epochs: float = 0.0
     randaugment: int = 0
     mixup: float = 0.0
@@ -93,7 +93,7 @@ class Recipe:
         return optimizer
 
     def make_average(self, model: nn.Module) -> Average:
-        return Latest(model) if self.ema is None else EMA(model, self.ema)
+        return NoEMA(model) if self.ema is None else EMA(model, self.ema)
 
     @property
     def augmentation(self) -> Augment | Crop:
@@ -103,7 +103,7 @@ class Recipe:
         second = RandAugment(self.randaugment)
         if isinstance(self.augment, Crop):  # made while an image is read, the second on the device
             return replace(self.augment, then=second)
-        return Then(self.augment, second)
+        return Compose(self.augment, second)
 
     def mixed(
         self, images: Tensor, labels: Tensor, classes: int, seed: int

@@ -1,7 +1,6 @@
 """A run: everything that training changes, and exactly what a checkpoint holds."""
 
 import io
-import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,8 @@ import torch
 from torch import nn
 
 from engine.complexity import params
-from engine.distributed.ranks import ALONE, Ranks
-from engine.environment import keep_freed_memory
-from engine.errors import Diverged, Refused, refusing
+from engine.distributed.ranks import SINGLE_PROCESS, Ranks
+from engine.errors import ConfigError, NonFiniteError, as_config_error
 from engine.storage import checkpoint
 from engine.training.compile import compiled
 from engine.training.recipe import Recipe, penalized
@@ -30,19 +28,21 @@ class Run:
         seed: int,
         device: str,
         precision: str,
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_PROCESS,
         compile: str | None = None,
     ) -> None:
         if precision not in PRECISIONS:
-            raise Refused(f"precision={precision}: choose from {', '.join(PRECISIONS)}")
+            raise ConfigError(f"precision={precision}: choose from {', '.join(PRECISIONS)}")
         if recipe.sparsity and not any(penalized(model)):
-            raise Refused(f"recipe.sparsity={recipe.sparsity}: this network has nothing it acts on")
+            raise ConfigError(
+                f"recipe.sparsity={recipe.sparsity}: this network has nothing it acts on"
+            )
         self.model = model.to(device, memory_format=torch.channels_last)
         self.forward = self.model  # the one that training calls
         if compile is not None:
             self.forward = compiled(self.model, compile, device, recipe.accumulate)
         self.recipe = recipe
-        with refusing("recipe.optimizer"):
+        with as_config_error("recipe.optimizer"):
             self.optimizer = recipe.make_optimizer(self.model)
         self.average = recipe.make_average(self.model)
         self.seed = seed
@@ -57,7 +57,11 @@ class Run:
         self.correct = torch.zeros(2, dtype=torch.int64, device=device)  # top-1, top-5, this epoch
 
     def __str__(self) -> str:
-        where = f"{self.ranks.world} x {self.device.type}" if self.ranks.world > 1 else self.device
+        where = (
+            f"{self.ranks.world_size} x {self.device.type}"
+            if self.ranks.world_size > 1
+            else self.device
+        )
         return f"{params(self.model):,} parameters, {self.precision} on {where}"
 
     def autocast(self) -> torch.autocast:
@@ -75,7 +79,7 @@ class Run:
         begin.manual_seed(seed)
 
     @property
-    def measured(self) -> nn.Module:
+    def eval_model(self) -> nn.Module:
         """The network that is measured and kept: the trained one, or the average of its weights."""
         return self.average.model
 
@@ -92,24 +96,24 @@ class Run:
         finite = torch.stack([tensor.isfinite().all() for tensor in named.values()]).tolist()
         return next((name for name, good in zip(named, finite, strict=True) if not good), None)
 
-    def unite(self) -> None:
+    def sync_buffers(self) -> None:
         """Have all ranks go on with rank 0's running statistics, in all else they are equal."""
-        self.ranks.align([*self.model.buffers(), *self.measured.buffers()])
+        self.ranks.broadcast_buffers([*self.model.buffers(), *self.eval_model.buffers()])
 
     def save(self, folder: Path) -> None:
-        """Make this the newest checkpoint in `folder`; Diverged if a number in it is none."""
-        self.unite()
+        """Make this the newest checkpoint in `folder`; NonFiniteError if a number in it is none."""
+        self.sync_buffers()
         if name := self.nonfinite():
-            raise Diverged(
+            raise NonFiniteError(
                 f"{name} is not finite {self.step} steps into epoch {self.epoch + 1}; "
                 "not saved, the checkpoint before it is kept"
             )
-        self.ranks.shared(checkpoint.save, folder, self.state_dict())
+        self.ranks.broadcast_result(checkpoint.save, folder, self.state_dict())
 
     def resume(self, folder: Path) -> bool:
         """Go on from the newest checkpoint in `folder`; False where there is none."""
-        found = self.ranks.shared(partial(self._load, folder))
-        self.ranks.follow(self.snapshot, self.restore)
+        found = self.ranks.broadcast_result(partial(self._load, folder))
+        self.ranks.broadcast_state(self.snapshot, self.restore)
         return found
 
     def _load(self, folder: Path) -> bool:
@@ -153,26 +157,3 @@ class Run:
         self.seconds, self.images = state["seconds"], state["images"]
         self.losses = list(state["losses"].to(self.device))
         self.correct = state["correct"].to(self.device)
-
-
-def prepare_device(name: str) -> str:
-    """The device of that name, set up to give the same numbers twice; "auto" prefers a GPU."""
-    if name == "auto":
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        name = accelerator.type if accelerator else "cpu"
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs 8 %
-    torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
-    try:
-        found = torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
-        raise Refused(f"device={name} cannot be used: {str(error).splitlines()[0]}") from error
-    if found.type == "meta":
-        raise Refused(f"device={name} holds no numbers: choose cpu, cuda or mps")
-    if found.type == "cpu":
-        keep_freed_memory()
-    if found.type == "cuda":
-        torch.cuda.set_device(found)
-        torch.cuda.reset_peak_memory_stats(name)  # the runs of one sweep share a process
-    return name

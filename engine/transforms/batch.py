@@ -17,7 +17,7 @@ class Augment(Protocol):
 
 
 @dataclass(frozen=True)
-class Keep:
+class Identity:
     """No augmentation."""
 
     draws = 0
@@ -64,7 +64,7 @@ def _windows(images: Tensor, height: int, width: int) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Then:
+class Compose:
     """One augmentation after another, each with its own draws."""
 
     first: Augment

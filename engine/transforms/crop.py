@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from engine.transforms.batch import Augment, Keep
+from engine.transforms.batch import Augment, Identity
 
 TRIES = 10
 LONGEST = 100  # times the shorter side: beyond it, resizing an image of a few kB takes all memory
@@ -31,12 +31,12 @@ class Crop(ABC):
 
 
 @dataclass(frozen=True)
-class CentreCrop(Crop):
+class CenterCrop(Crop):
     """The shorter side is resized to `resize`, the centre is kept: how images are evaluated."""
 
     resize: int
     draws = 0
-    then = Keep()
+    then = Identity()
 
     def cut(self, image: Image.Image, size: int, draws: Sequence[float]) -> Image.Image:
         short, long = sorted(image.size)
@@ -61,7 +61,7 @@ class ResizedCrop(Crop):
     scale: Sequence[float] = (0.08, 1.0)
     ratio: Sequence[float] = (3 / 4, 4 / 3)
     flip: bool = True
-    then: Augment = field(default_factory=Keep)
+    then: Augment = field(default_factory=Identity)
     draws = 4 * TRIES + 1
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from engine.rng import key
+from engine.rng import fold_in
 
 STREAM = 1  # apart from dropout's, which has the same seed
 
@@ -26,7 +26,7 @@ def mixed(
     """
     if not mixup and not cutmix:
         return images, labels
-    random = np.random.default_rng(abs(key(seed, STREAM)))
+    random = np.random.default_rng(abs(fold_in(seed, STREAM)))
     cut = random.random() < 0.5 if mixup and cutmix else bool(cutmix)
     alpha = cutmix if cut else mixup
     share = float(random.beta(alpha, alpha))  # of the image that is there already

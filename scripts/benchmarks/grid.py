@@ -8,7 +8,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from engine.errors import Refused
+from engine.errors import ConfigError
 from scripts.cli.app import CONF, check_names, forced
 from scripts.cli.app import plain as nothing_else_said
 from scripts.tables.plan import Overrides
@@ -42,7 +42,7 @@ def combinations(said: Overrides, against: str | None) -> list[Overrides]:
     axes["attn"] = axes.pop("attn")
     for mode in (*axes["mode"], *filter(None, [against])):
         if mode not in MODES:
-            raise Refused(f"mode={mode}: choose from {', '.join(MODES)}")
+            raise ConfigError(f"mode={mode}: choose from {', '.join(MODES)}")
     chosen = [dict(zip(axes, v, strict=True)) for v in itertools.product(*axes.values())]
     chosen += [reference(one, against) for one in chosen] if against else []
     return [one for i, one in enumerate(chosen) if one not in chosen[:i]]
@@ -53,7 +53,7 @@ def values(key: str, text: str) -> list[str]:
     try:
         override = OverridesParser.create().parse_override(forced(f"{key}={text}"))
     except HydraException as error:
-        raise Refused(f"{key}={text}: this value cannot be read") from error
+        raise ConfigError(f"{key}={text}: this value cannot be read") from error
     return list(override.sweep_string_iterator()) if override.is_sweep_override() else [text]
 
 

@@ -1,4 +1,4 @@
-"""The contestants of `scripts/speed.py`: all that the rows of its table are compared with."""
+"""The workloads of `scripts/speed.py`: all that the rows of its table are compared with."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,24 +9,25 @@ from omegaconf import DictConfig
 from torch import nn
 
 from engine.benchmark.baselines import (
-    bare_loop,
     our_loader,
     our_loop,
     our_reader,
+    plain_torch_loop,
     random_images,
-    usual_loader,
-    usual_reader,
+    torchvision_loader,
+    torchvision_reader,
 )
 from engine.benchmark.modules import modules_alone, shapes
-from engine.benchmark.published_forms import FORMS, restate
+from engine.benchmark.published_forms import FORMS, use_published_forms
 from engine.benchmark.roofline import convolutions, convolutions_alone, matrix_product
-from engine.benchmark.timing import Contestant
+from engine.benchmark.timing import Workload
 from engine.complexity import cost
-from engine.datasets.dataset import Source
+from engine.datasets.dataset import ImageDataset
 from engine.datasets.imagenet import ImageNet
 from engine.datasets.in_memory import Images
-from engine.errors import Refused, refusing
-from engine.training.run import PRECISIONS, Run, prepare_device
+from engine.environment import prepare_device
+from engine.errors import ConfigError, as_config_error
+from engine.training.run import PRECISIONS, Run
 from engine.transforms.batch import CropFlip
 from engine.transforms.crop import Crop, ResizedCrop
 from scripts.benchmarks.grid import MODES, compose, name, plain, within
@@ -41,18 +42,18 @@ Beside = dict[str, Any]  # the fields of a row of report.speed: whom it is compa
 
 
 @dataclass
-class Contest:
+class BenchmarkSuite:
     """Contestants by name. Each method adds one, and those it is compared with, which it names."""
 
     batch_size: int
-    contestants: dict[str, Contestant] = field(default_factory=dict)
+    workloads: dict[str, Workload] = field(default_factory=dict)
     loaders: dict[str, str] = field(default_factory=dict)  # the usual loader beside ours
 
     def networks(self, chosen: Overrides) -> Beside:
         """Steps of training and of inference, the floors of both, and what loads the images."""
         cfg, run = self._new_run(chosen)
         size = cfg.data.image_size
-        self.contestants[name(chosen)] = Contestant.of(
+        self.workloads[name(chosen)] = Workload.of(
             run, size, cfg.data.num_classes, self.batch_size, _memory_format(chosen)
         )
         return {
@@ -65,22 +66,26 @@ class Contest:
     def modules(self, chosen: Overrides) -> Beside:
         """The attention of the network by itself."""
         if chosen.get("compile", "null") != "null":
-            raise Refused("what=modules runs modules one by one, as they are: leave out compile=")
+            raise ConfigError(
+                "what=modules runs modules one by one, as they are: leave out compile="
+            )
         cfg, run = self._new_run(chosen)
         found = shapes(run.model, _attention(cfg), cfg.data.image_size)
         if not found:
-            raise Refused(f"{name(chosen)}: there is no module of attention to be measured alone")
+            raise ConfigError(
+                f"{name(chosen)}: there is no module of attention to be measured alone"
+            )
         layout = _memory_format(chosen)
-        self.contestants[name(chosen)] = modules_alone(run, found, self.batch_size, layout)
+        self.workloads[name(chosen)] = modules_alone(run, found, self.batch_size, layout)
         return {}
 
     def loop(self, chosen: Overrides) -> Beside:
         """An epoch of training and an evaluation, by engine.training.loop and by a bare loop."""
         bare = f"{name(chosen)} bare loop"
-        for which, loop in ((name(chosen), our_loop), (bare, bare_loop)):
+        for which, loop in ((name(chosen), our_loop), (bare, plain_torch_loop)):
             cfg, run = self._new_run(chosen)
             images = _images(cfg, run, BATCHES * self.batch_size)
-            self.contestants[which] = loop(run, images, build(cfg.data).normalize)
+            self.workloads[which] = loop(run, images, build(cfg.data).normalize)
         return {"loop": bare, "loader": self._loader(chosen, cfg, run)}
 
     def _new_run(self, chosen: Overrides) -> tuple[DictConfig, Run]:
@@ -88,12 +93,16 @@ class Contest:
         try:
             torch.manual_seed(cfg.seed)
             model = build(cfg.model)
-            if MODES[chosen["mode"]].restated and not restate(model) and chosen["attn"] != "none":
-                raise Refused("only nam, se, eca and cbam are restated as they were published")
+            if (
+                MODES[chosen["mode"]].restated
+                and not use_published_forms(model)
+                and chosen["attn"] != "none"
+            ):
+                raise ConfigError("only nam, se, eca and cbam are restated as they were published")
             device, recipe = prepare_device(cfg.device), build(cfg.recipe)
             run = Run(model, recipe, cfg.seed, device, cfg.precision, compile=cfg.compile)
-        except Refused as refusal:
-            raise Refused(f"{name(chosen)}: {refusal}") from refusal
+        except ConfigError as refusal:
+            raise ConfigError(f"{name(chosen)}: {refusal}") from refusal
         run.model.to(memory_format=_memory_format(chosen))
         return cfg, run
 
@@ -101,18 +110,18 @@ class Contest:
         """Those of the plain network: what attention adds to them is part of its cost."""
         shared = plain(chosen)
         which = f"{name(shared)} convolutions alone"
-        if which not in self.contestants:
+        if which not in self.workloads:
             cfg = compose(shared, self.batch_size)
             with torch.device("meta"):
                 counts = convolutions(build(cfg.model), cfg.data.image_size)
             how = (run.device, PRECISIONS[run.precision], _memory_format(chosen))
-            self.contestants[which] = convolutions_alone(counts, self.batch_size, *how)
+            self.workloads[which] = convolutions_alone(counts, self.batch_size, *how)
         return which
 
     def _arithmetic(self, run: Run) -> str:
         which = f"{run.precision} matrix product"
-        if which not in self.contestants:
-            self.contestants[which] = matrix_product(run.device, PRECISIONS[run.precision])
+        if which not in self.workloads:
+            self.workloads[which] = matrix_product(run.device, PRECISIONS[run.precision])
         return which
 
     def _loader(self, chosen: Overrides, cfg: DictConfig, run: Run) -> str | None:
@@ -122,25 +131,25 @@ class Contest:
         if isinstance(augment, Crop):
             return self._streamed(f"a worker reading {options}", source, augment)
         which = f"batches from memory {options}".strip()
-        if which not in self.contestants:
+        if which not in self.workloads:
             images, size = _images(cfg, run, IMAGES), (self.batch_size, BATCHES)
-            self.contestants[which] = our_loader(images, augment, normalize, *size)
+            self.workloads[which] = our_loader(images, augment, normalize, *size)
             if isinstance(augment, CropFlip):
                 self.loaders[which] = f"{which}, by PIL"
-                usual = usual_loader(images, augment, normalize, *size)
-                self.contestants[self.loaders[which]] = usual
+                usual = torchvision_loader(images, augment, normalize, *size)
+                self.workloads[self.loaders[which]] = usual
         return which
 
-    def _streamed(self, which: str, source: Source, crop: Crop) -> str | None:
+    def _streamed(self, which: str, source: ImageDataset, crop: Crop) -> str | None:
         """None where there are no images: noise in memory does not stand for files."""
         if not isinstance(source, ImageNet) or not isinstance(crop, ResizedCrop):
             return None
-        if which not in self.contestants:
-            with refusing("data"):
+        if which not in self.workloads:
+            with as_config_error("data"):
                 stream = source.load("train")
             self.loaders[which] = f"{which}, by torchvision"
-            self.contestants[which] = our_reader(stream, crop, IMAGES_READ)
-            self.contestants[self.loaders[which]] = usual_reader(stream, crop, IMAGES_READ)
+            self.workloads[which] = our_reader(stream, crop, IMAGES_READ)
+            self.workloads[self.loaders[which]] = torchvision_reader(stream, crop, IMAGES_READ)
         return which
 
 

@@ -20,9 +20,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from engine.distributed.ranks import world_size
-from engine.errors import Refused
+from engine.distributed.launch import world_size
+from engine.errors import ConfigError, RunError
 from engine.signals import exit_on_signals
+from engine.storage.renamed import option
 from scripts.cli.messages import first_line, translated
 from scripts.cli.targets import UnknownTarget, options
 
@@ -36,11 +37,11 @@ FLAGS = tuple(f"--{flag}" for flag in HYDRA.split())
 VALUES_WRONG = (ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError)
 
 
-class UnknownName(Refused):
+class UnknownName(ConfigError):
     """A key, an option or a target that does not exist; in a sweep it ends the whole sweep."""
 
 
-def door(task: Callable[[DictConfig], Any], config_name: str) -> None:
+def run_app(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Compose `config_name` from the command line and call `task` with it, once for each run."""
     exit_on_signals()
     _require_hydra_that_runs()
@@ -63,7 +64,7 @@ def door(task: Callable[[DictConfig], Any], config_name: str) -> None:
         if _in_task(error):
             raise
         sys.exit(say(translated(error)))
-    except Refused as error:
+    except RunError as error:
         sys.exit(error.exit_code)  # said when it happened, in one job of a sweep
     except KeyboardInterrupt:
         sys.exit(130)
@@ -75,10 +76,11 @@ def forced(argument: str) -> str:
     """`key=value` as `++key=value`: a wrong key passes Hydra and meets our check, which says more.
 
     Choices of a group, flags and Hydra's own options stay as they are, but for a needless plus.
+    An old name of an option becomes today's.
     Paths are quoted, for Hydra's grammar knows no `=` in a value and our directories have some.
     """
     key, equals, value = argument.partition("=")
-    name = key.lstrip("+")
+    name = option(key.lstrip("+"))
     if not equals or key.startswith(("-", "~")) or "/" in name or name.startswith("hydra."):
         return argument
     if ("/" in value or not value.isascii()) and value[0] not in "'\"{":
@@ -137,7 +139,7 @@ def check_names(cfg: DictConfig, known: DictConfig, path: str = "") -> None:
 
 
 def build(node: DictConfig) -> Any:
-    """What a node of the configuration describes; Refused where its values are wrong."""
+    """What a node of the configuration describes; ConfigError where its values are wrong."""
     from scripts.cli.type_check import check_values  # it imports what the targets are in: torch
 
     key = node._get_full_key(None)
@@ -153,7 +155,7 @@ def build(node: DictConfig) -> Any:
             cause = cause.__cause__
         if not isinstance(cause, VALUES_WRONG):
             raise
-        raise Refused(f"{key}: {first_line(cause)}") from error
+        raise ConfigError(f"{key}: {first_line(cause)}") from error
 
 
 def count_classes(path: str, chosen: int | Sequence[str] | None = None) -> int:
@@ -163,7 +165,7 @@ def count_classes(path: str, chosen: int | Sequence[str] | None = None) -> int:
         return chosen if isinstance(chosen, int) else len(chosen)
     train = Path(path, "train")
     if not train.is_dir():
-        raise Refused(f"data: there is no {train}: expected {train}/<class>/*.jpg")
+        raise ConfigError(f"data: there is no {train}: expected {train}/<class>/*.jpg")
     return sum(entry.is_dir() and not entry.name.startswith(".") for entry in train.iterdir())
 
 
@@ -174,8 +176,8 @@ def _answering(task: Callable[[DictConfig], Any], config_name: str) -> Callable[
         try:
             check_names(cfg, plain(config_name))
             return task(cfg)
-        except (Refused, HydraException, OmegaConfBaseException) as error:
-            refusal = error if isinstance(error, Refused) else Refused(translated(error))
+        except (RunError, HydraException, OmegaConfBaseException) as error:
+            refusal = error if isinstance(error, RunError) else ConfigError(translated(error))
             say(str(refusal))
             # Hydra keeps the error, and with it all that the job held, while a sweep goes on.
             traceback.clear_frames(error.__traceback__)

@@ -8,7 +8,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 MESSAGES = {  # what Hydra and OmegaConf say: what we say instead
     r"Missing mandatory value: (\S+)": r"\1 is missing: give it with \1=...",
     r"Ambiguous value for argument '(\S+)'": r"\1: add -m to sweep over these values",
-    r"Refused raised while resolving interpolation: ([^\n]+)": r"\1",
+    r"ConfigError raised while resolving interpolation: ([^\n]+)": r"\1",
 }
 
 

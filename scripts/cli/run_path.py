@@ -8,8 +8,8 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from engine.errors import Refused
-from engine.storage.run_dir import MACHINE, RunDir, flat
+from engine.errors import ConfigError
+from engine.storage.run_dir import MACHINE_OPTIONS, RunDir, flatten
 from scripts.cli.app import plain
 from scripts.cli.type_check import check_options
 
@@ -22,7 +22,7 @@ KINDS = {  # what no constructor is given
 }
 
 # What the model's node holds as well, once resolved.
-IN_MODEL = ("attn", "sites", "fusion", "conv", "norm", "tail", "stages", "slots")
+IN_MODEL = ("attn", "sites", "fusion", "conv", "norm", "epilogue", "stages", "slots")
 LONGEST = 120  # characters of a folder name; file systems stop at 255 bytes
 
 
@@ -35,7 +35,7 @@ def run_directory(cfg: DictConfig, choices: Mapping[str, str | None] | None = No
     resolved = OmegaConf.to_container(cfg, resolve=True)
     check_options(resolved, KINDS)
     if type(cfg.seed) is not int or not 0 <= cfg.seed < 2**63:
-        raise Refused(f"seed={cfg.seed}: expected a whole number, 0 or more")
+        raise ConfigError(f"seed={cfg.seed}: expected a whole number, 0 or more")
     labels = {group: choices[group] for group in ("data", "model", "attn", "recipe")}
     other = changes(cfg, plain("train", choices))
     path = Path(cfg.out, *labels.values(), *_short(other), f"seed{cfg.seed}")
@@ -46,12 +46,12 @@ def run_directory(cfg: DictConfig, choices: Mapping[str, str | None] | None = No
 
 def changes(cfg: DictConfig, known: DictConfig) -> str:
     """What sets a run apart from the plain one of the same choices, as `key=value,key=value`."""
-    before = dict(flat(OmegaConf.to_container(known)))
-    after = dict(flat(OmegaConf.to_container(cfg)))
+    before = dict(flatten(OmegaConf.to_container(known)))
+    after = dict(flatten(OmegaConf.to_container(cfg)))
     apart = [
         f"{key}={_word(value)}"
         for key, value in after.items()
-        if key not in (*MACHINE, "seed") and before.get(key, before) != value
+        if key not in (*MACHINE_OPTIONS, "seed") and before.get(key, before) != value
     ]
     return ",".join(apart)
 

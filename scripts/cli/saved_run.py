@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from engine.errors import Refused, refusing
+from engine.errors import ConfigError, as_config_error
+from engine.storage.renamed import modernize
 from scripts.cli.app import build, check_names
 
 if TYPE_CHECKING:  # it imports torch, which waits until every name is checked
-    from engine.datasets.dataset import Source
+    from engine.datasets.dataset import ImageDataset
     from engine.training.run import Run
 
 
@@ -22,8 +23,8 @@ def stored_config(run: str, root: str | None) -> DictConfig:
     """
     path = Path(run, "config.yaml")
     if not path.is_file():
-        raise Refused(f"run={run}: there is no config.yaml; a run's directory ends in seed<k>")
-    stored = OmegaConf.load(path)
+        raise ConfigError(f"run={run}: there is no config.yaml; a run's directory ends in seed<k>")
+    stored = OmegaConf.create(modernize(OmegaConf.to_container(OmegaConf.load(path))))
     check_names(stored, stored)
     stored.model.weights = None  # the checkpoint's come after them anyway
     if root is not None:
@@ -31,11 +32,11 @@ def stored_config(run: str, root: str | None) -> DictConfig:
     return stored
 
 
-def stored_source(config: DictConfig, split: str) -> Source:
-    """Its images; Refused where there is no such split."""
+def stored_source(config: DictConfig, split: str) -> ImageDataset:
+    """Its images; ConfigError where there is no such split."""
     source = build(config.data)
     if split not in source.splits:
-        raise Refused(f"split={split}: this run has {', '.join(source.splits)}")
+        raise ConfigError(f"split={split}: this run has {', '.join(source.splits)}")
     return source
 
 
@@ -44,7 +45,7 @@ def stored_run(run: str, config: DictConfig, device: str) -> Run:
     from engine.training.run import Run
 
     found = Run(build(config.model), build(config.recipe), config.seed, device, config.precision)
-    with refusing("run"):
+    with as_config_error("run"):
         if not found.resume(Path(run)):
             raise FileNotFoundError(f"{run} holds no checkpoint that can be used")
     return found

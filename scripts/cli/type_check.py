@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
-from engine.errors import Refused
+from engine.errors import ConfigError
 
 WORDS = {
     bool: "true or false",
@@ -19,17 +19,17 @@ WORDS = {
 
 
 def check_values(config: Mapping[str, Any], path: str = "") -> None:
-    """Raise Refused for the first value of a resolved configuration that has the wrong type."""
+    """Raise ConfigError for the first value of a resolved configuration that has the wrong type."""
     for where, value, annotation in _values(config, path):
         if not fits(value, annotation):
-            raise Refused(f"{where}={value}: expected {describe(annotation)}")
+            raise ConfigError(f"{where}={value}: expected {describe(annotation)}")
 
 
 def check_options(options: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
-    """Raise Refused for the first of a script's own options that is not of its kind."""
+    """Raise ConfigError for the first of a script's own options that is not of its kind."""
     for name, kind in kinds.items():
         if not fits(options.get(name), kind):
-            raise Refused(f"{name}={options.get(name)}: expected {describe(kind)}")
+            raise ConfigError(f"{name}={options.get(name)}: expected {describe(kind)}")
 
 
 def fits(value: Any, annotation: Any) -> bool:

@@ -10,7 +10,7 @@ import hydra
 from engine.storage.atomic import read_json, write_json
 from scripts.cli.app import build, forced
 from scripts.tables.launch import record
-from scripts.tables.plan import Planned, Section
+from scripts.tables.plan import PlannedRun, Section
 
 SECONDS = 3.0  # for each row, of training and of inference together
 Costs = dict[
@@ -31,28 +31,29 @@ def costs(sections: Sequence[Section], baseline: str, kept: Path, measure: bool)
     return found
 
 
-def _finished(run: Planned) -> bool:
+def _finished(run: PlannedRun) -> bool:
     return record(run)[0] is not None
 
 
-def _measured(rows: Mapping[str, Planned], baseline: str) -> dict[str, dict[str, Any]]:
+def _measured(rows: Mapping[str, PlannedRun], baseline: str) -> dict[str, dict[str, Any]]:
     from engine.benchmark.timing import (
         compare,  # torch, which a table of finished runs does without
     )
 
-    contestants = {name: _contestant(run) for name, run in rows.items()}
-    return {k: asdict(v) for k, v in compare(contestants, baseline, SECONDS).items()}
+    workloads = {name: _workload(run) for name, run in rows.items()}
+    return {k: asdict(v) for k, v in compare(workloads, baseline, SECONDS).items()}
 
 
-def _contestant(planned: Planned) -> Any:
+def _workload(planned: PlannedRun) -> Any:
     import torch
 
-    from engine.benchmark.timing import Contestant
-    from engine.training.run import Run, prepare_device
+    from engine.benchmark.timing import Workload
+    from engine.environment import prepare_device
+    from engine.training.run import Run
 
     words = [forced(f"{key}={value}") for key, value in planned.overrides.items()]
     cfg = hydra.compose("train", words)
     torch.manual_seed(0)
     device = prepare_device(cfg.device)
     run = Run(build(cfg.model), build(cfg.recipe), 0, device, cfg.precision, compile=cfg.compile)
-    return Contestant.of(run, cfg.data.image_size, cfg.data.num_classes)
+    return Workload.of(run, cfg.data.image_size, cfg.data.num_classes)

@@ -6,15 +6,15 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from engine.errors import Refused
+from engine.errors import ConfigError
 from report.records import Record, epochs_done, read
-from scripts.tables.plan import Planned, Section
+from scripts.tables.plan import PlannedRun, Section
 
 TRAIN = Path(__file__).parents[2] / "train.py"
 UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
-def record(run: Planned) -> tuple[Record | None, str]:
+def record(run: PlannedRun) -> tuple[Record | None, str]:
     """What a planned run measured; or None and why there is nothing that can be used."""
     found, reason = read(run.folder.path)
     if found and found["config"] != run.folder.fingerprint and _differs(run):
@@ -22,21 +22,21 @@ def record(run: Planned) -> tuple[Record | None, str]:
     return found, reason
 
 
-def _differs(run: Planned) -> bool:
+def _differs(run: PlannedRun) -> bool:
     """Whether the stored configuration differs by more than old names of classes and options."""
     try:
         return run.folder.differences() != []
-    except Refused:
+    except ConfigError:
         return True
 
 
-def lacking(plan: Sequence[Section]) -> list[Planned]:
+def lacking(plan: Sequence[Section]) -> list[PlannedRun]:
     """The planned runs that have no record yet."""
     every = (run for section in plan for runs in section.rows.values() for run in runs)
     return [run for run in every if record(run)[0] is None]
 
 
-def listing(plan: Sequence[Section], missing: Sequence[Planned], records: list[Record]) -> str:
+def listing(plan: Sequence[Section], missing: Sequence[PlannedRun], records: list[Record]) -> str:
     """What is missing row by row, with the time it will take by what finished runs took."""
     total = sum(len(runs) for section in plan for runs in section.rows.values())
     times = {run.folder.path: seconds(run, records) for run in missing}
@@ -50,7 +50,7 @@ def listing(plan: Sequence[Section], missing: Sequence[Planned], records: list[R
     return "\n".join(lines)
 
 
-def seconds(run: Planned, records: Iterable[Record]) -> float | None:
+def seconds(run: PlannedRun, records: Iterable[Record]) -> float | None:
     """How long a run will take, by the finished ones most like it; None where there are none.
 
     Like it: of the same network and data, at best under the same recipe with the same attention.
@@ -67,7 +67,7 @@ def seconds(run: Planned, records: Iterable[Record]) -> float | None:
     return sum(nearest) / len(nearest) * max(0, run.epochs - done)
 
 
-def train(missing: Sequence[Planned]) -> None:
+def train(missing: Sequence[PlannedRun]) -> None:
     """Sweep over these runs; what cannot run is reported there and does not stop the others."""
     for words in sweeps(missing):
         print(shlex.join(["python", "train.py", "-m", *words]), flush=True)
@@ -77,13 +77,13 @@ def train(missing: Sequence[Planned]) -> None:
             raise SystemExit(128 - code if code < 0 else code)
 
 
-def sweeps(missing: Iterable[Planned]) -> Iterator[list[str]]:
+def sweeps(missing: Iterable[PlannedRun]) -> Iterator[list[str]]:
     """The fewest sweeps that hold these runs, each as what `train.py -m` is told.
 
     Runs that differ in nothing but attention and seed go into one; the attention varies fastest,
     so that a table fills seed by seed.
     """
-    together: dict[tuple[str, ...], list[Planned]] = {}
+    together: dict[tuple[str, ...], list[PlannedRun]] = {}
     for run in missing:
         shared = (f"{key}={value}" for key, value in run.overrides.items() if key != "attn")
         together.setdefault(tuple(shared), []).append(run)
@@ -107,6 +107,6 @@ def _sum(times: Iterable[float | None]) -> str:
     return f"about {duration(sum(known))} one after another"
 
 
-def _seed(run: Planned) -> str:
+def _seed(run: PlannedRun) -> str:
     done = epochs_done(run.folder.path)
     return f"{run.seed} (at epoch {done} of {run.epochs})" if done else str(run.seed)

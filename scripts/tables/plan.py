@@ -9,8 +9,9 @@ from typing import Any
 import hydra
 from omegaconf import OmegaConf
 
-from engine.errors import Refused
-from engine.storage.run_dir import MACHINE, RunDir
+from engine.errors import ConfigError
+from engine.storage.renamed import option
+from engine.storage.run_dir import MACHINE_OPTIONS, RunDir
 from scripts.cli.app import check_names, forced, plain
 from scripts.cli.run_path import run_directory
 
@@ -25,11 +26,11 @@ class Section:
     title: str
     data: str
     model: str
-    rows: Mapping[str, Sequence["Planned"]]
+    rows: Mapping[str, Sequence["PlannedRun"]]
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedRun:
     """One run: what train.py is told, but for the seed; where it is filed; how long it is."""
 
     overrides: Overrides
@@ -60,7 +61,7 @@ def of_runs(said: Overrides) -> str:
     return ",".join(
         f"{key}={value}"
         for key, value in said.items()
-        if key not in MACHINE and not key.startswith("hydra")
+        if key not in MACHINE_OPTIONS and not key.startswith("hydra")
     )
 
 
@@ -75,7 +76,7 @@ def _section(
     return Section(title, settings["data"], settings["model"], planned)
 
 
-def _planned(overrides: Overrides, seeds: Sequence[int]) -> Iterator[Planned]:
+def _planned(overrides: Overrides, seeds: Sequence[int]) -> Iterator[PlannedRun]:
     words = [forced(f"{key}={value}") for key, value in overrides.items()]
     cfg = hydra.compose("train", words, return_hydra_config=True)
     choices = cfg.hydra.runtime.choices
@@ -84,7 +85,7 @@ def _planned(overrides: Overrides, seeds: Sequence[int]) -> Iterator[Planned]:
     check_names(cfg, plain("train", choices))
     for seed in seeds:
         cfg.seed = seed
-        yield Planned(overrides, run_directory(cfg, choices), cfg.recipe.epochs)
+        yield PlannedRun(overrides, run_directory(cfg, choices), cfg.recipe.epochs)
 
 
 def _rows(rows: Mapping[str, str], chosen: str | None) -> dict[str, Overrides]:
@@ -96,11 +97,11 @@ def _rows(rows: Mapping[str, str], chosen: str | None) -> dict[str, Overrides]:
 
 
 def overrides(words: Iterable[str]) -> Overrides:
-    """`key=value` words as a mapping; Refused for a word that is none."""
+    """`key=value` words as a mapping; ConfigError for a word that is none."""
     pairs = [word.lstrip("+").partition("=") for word in words]
     if wrong := [key for key, equals, _ in pairs if not equals]:
-        raise Refused(f"{wrong[0]}: write {wrong[0]}=VALUE, or --help for the choices")
-    return {key: value for key, _, value in pairs}
+        raise ConfigError(f"{wrong[0]}: write {wrong[0]}=VALUE, or --help for the choices")
+    return {option(key): value for key, _, value in pairs}
 
 
 def _several(value: Any) -> list[str]:

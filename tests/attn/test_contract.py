@@ -76,7 +76,7 @@ def test_every_public_module_has_a_name():
         attn.attach,
         attn.detach,
         attn.Mechanism,
-        attn.FusedTail,
+        attn.FusedEpilogue,
         nn.Identity,
     }
     public = {getattr(attn, name) for name in attn.__all__} | {nn.Identity}

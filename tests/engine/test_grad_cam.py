@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from engine.errors import Refused
+from engine.errors import ConfigError
 from engine.grad_cam import grad_cam
 
 
@@ -121,7 +121,7 @@ def test_the_model_is_left_as_it_was_found(layer):
     net.fc1.weight.requires_grad_(False)
     net.conv1.weight.grad = torch.ones_like(net.conv1.weight)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    with torch.no_grad(), pytest.raises(Refused) if layer == "fc1" else nullcontext():
+    with torch.no_grad(), pytest.raises(ConfigError) if layer == "fc1" else nullcontext():
         grad_cam(net, IMAGES, layer, TARGETS)
     assert (net.training, net.head.training, net.bn1.training) == (True, True, False)
     assert [name for name, p in net.named_parameters() if p.grad is not None] == ["conv1.weight"]
@@ -149,7 +149,7 @@ def test_frozen_weights_and_bf16_are_no_obstacle():
     ],
 )
 def test_a_layer_that_cannot_be_is_refused(layer, message):
-    with pytest.raises(Refused, match=message):
+    with pytest.raises(ConfigError, match=message):
         grad_cam(Net(), IMAGES, layer, TARGETS)
 
 

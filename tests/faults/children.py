@@ -106,7 +106,7 @@ def _train(cwd, arguments, before):
     if before:
         before()
     import train
-    from scripts.cli.app import door
+    from scripts.cli.app import run_app
 
     sys.argv = ["train.py", *arguments]
-    door(train.main, "train")
+    run_app(train.main, "train")

@@ -21,8 +21,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from engine.datasets.dataset import Source
-from engine.storage.run_dir import flat
+from engine.datasets.dataset import ImageDataset
+from engine.storage.run_dir import flatten
 from scripts.cli.app import CONF
 
 ROOT = Path(__file__).parents[2]
@@ -65,7 +65,7 @@ def keys() -> list[tuple[tuple[str, ...], str, object]]:
     for choices in NETWORKS:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             config = OmegaConf.to_container(compose("train", [*choices]), resolve=True)
-        for key, value in flat(config):
+        for key, value in flatten(config):
             if not re.match(SAME, key):
                 found.setdefault(key, (choices, key, value))
     return list(found.values())
@@ -240,7 +240,7 @@ class DataWasRead(BaseException):
 def answered(monkeypatch, tmp_path, capsys):
     """answered(mutation): whether the door's answer is the right one; prints the wrong ones."""
 
-    def load(self: Source, split: str) -> None:
+    def load(self: ImageDataset, split: str) -> None:
         raise DataWasRead
 
     def answer(mutation: Mutation) -> bool:
@@ -263,7 +263,7 @@ def answered(monkeypatch, tmp_path, capsys):
         return right and not left
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(Source, "load", load)
+    monkeypatch.setattr(ImageDataset, "load", load)
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # as the door sets it, for it to be unset again
     return answer
 

@@ -9,9 +9,9 @@ from PIL import Image
 
 from engine.datasets.folder import read_folders
 from engine.datasets.image_files import find
-from engine.datasets.stream import Reading, Stream
-from engine.errors import DataLost
-from engine.transforms.batch import Keep
+from engine.datasets.stream import ReadOptions, Stream
+from engine.errors import DataError
+from engine.transforms.batch import Identity
 from engine.transforms.crop import ResizedCrop
 
 COLOR = (200, 100, 50)
@@ -85,7 +85,7 @@ def with_one(folder, make):
 
 def stream(folder, **options):
     files = find(folder)
-    return Stream(files, Reading(16, 16, 0, 60, **options), files.labels)
+    return Stream(files, ReadOptions(16, 16, 0, 60, **options), files.labels)
 
 
 def read(images, augment):
@@ -93,7 +93,7 @@ def read(images, augment):
 
 
 def named(action):
-    with pytest.raises((DataLost, ValueError)) as error:
+    with pytest.raises((DataError, ValueError)) as error:
         action()
     return "ant/b.jpg cannot be read as an image" in str(error.value)
 
@@ -106,7 +106,7 @@ def test_what_is_no_image_is_named_or_left_out_but_never_replaced(folder, tally,
         ((pixels, _),) = read(stream(root, skip=True), ResizedCrop())
         outcomes.append(
             named(lambda root=root: read(stream(root), ResizedCrop()))
-            and named(lambda root=root: read(stream(root, skip=True), Keep()))
+            and named(lambda root=root: read(stream(root, skip=True), Identity()))
             and named(lambda root=root: read_folders(root, 16))
             and len(pixels) == 2
         )
@@ -122,7 +122,7 @@ def test_unusual_images_are_read_as_what_they_show(folder, tally):
         images = stream(with_one(folder, make))
         read_folders.cache_clear()
         for pixels in (
-            read(images, Keep())[0][0],
+            read(images, Identity())[0][0],
             read(images, ResizedCrop())[0][0],
             read_folders(folder, 16).pixels,
         ):

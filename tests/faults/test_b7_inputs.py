@@ -17,7 +17,7 @@ import attn
 
 CHANNELS = 64
 FITTING = {"shuffle": {"groups": 4}}  # its 64 groups ask for 128 channels
-ALONE = "Expected more than 1 value per channel when training"
+SINGLE_PROCESS = "Expected more than 1 value per channel when training"
 # A BatchNorm looks at the pooled map: in training, an image must not be alone.
 POOLED = {
     "aff", "bam", "fuse_axy_for_x_plus_y", "fuse_axy_for_xy", "fuse_ay_for_x_plus_y", "fuse_gau",
@@ -136,9 +136,9 @@ def test_an_image_alone(mechanism, size, tally):
     """Any module measures it; those that have a BatchNorm of one value then cannot train on it."""
     x, module = images(1, size), mechanism.build(size)
     mechanism.call(module.eval(), x)
-    refusing = POOLED | LOCAL if size == (1, 1) else POOLED
-    if mechanism.name in refusing:
-        with pytest.raises(ValueError, match=ALONE):
+    as_config_error = POOLED | LOCAL if size == (1, 1) else POOLED
+    if mechanism.name in as_config_error:
+        with pytest.raises(ValueError, match=SINGLE_PROCESS):
             mechanism.call(module.train(), x)
     else:
         mechanism.call(module.train(), x)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from engine.datasets.workers import Workers
-from engine.errors import DataLost
+from engine.errors import DataError
 
 
 def double(task):
@@ -36,7 +36,7 @@ def hang(task):
 def until_lost(work, timeout=60):
     """What came before the end, what was said, how many processes are left, seconds."""
     started, results = time.monotonic(), []
-    with pytest.raises(DataLost) as lost:
+    with pytest.raises(DataError) as lost:
         results.extend(Workers(work, 2, timeout).map(range(9)))
     left = len(multiprocessing.active_children())
     return results, str(lost.value), left, time.monotonic() - started
@@ -51,7 +51,7 @@ def test_a_worker_that_dies_raises_or_hangs_ends_the_run_in_one_line(tally):
         results, said, left, seconds = until_lost(work, timeout)
         right = results == list(range(len(results))) and len(results) <= 3
         outcomes.append(right and words in said and "\n" not in said and not left and seconds < 30)
-    assert DataLost.exit_code == 1
+    assert DataError.exit_code == 1
     tally("F10", "a worker dies, raises, hangs", outcomes)
 
 
@@ -61,7 +61,7 @@ def test_a_death_is_told_only_where_a_result_is_waited_for():
     assert next(results) == 0
     os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
     time.sleep(0.2)  # the signal comes, and nothing is raised here
-    with pytest.raises(DataLost, match="DataLoader worker"):
+    with pytest.raises(DataError, match="DataLoader worker"):
         list(results)
 
 
@@ -70,7 +70,7 @@ def test_a_death_between_two_epochs_is_told_when_the_next_begins():
     list(workers.map(range(9)))
     os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
     time.sleep(0.2)
-    with pytest.raises(DataLost, match="DataLoader worker"):
+    with pytest.raises(DataError, match="DataLoader worker"):
         list(workers.map(range(9)))
     assert not multiprocessing.active_children()
 

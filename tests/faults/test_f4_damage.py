@@ -6,7 +6,7 @@ import shutil
 import pytest
 import torch
 
-from engine.errors import Refused
+from engine.errors import ConfigError
 from engine.storage import checkpoint
 
 STATE = {"model": {"w": torch.arange(20_000.0), "b": torch.ones(7)}, "epoch": 4, "seconds": 1.5}
@@ -91,7 +91,7 @@ def test_a_newer_format_is_refused_and_kept(folder, tally):
     before = (folder / "last.pt").read_bytes()
     own = checkpoint.FORMAT
     words = rf"last\.pt has format {own + 1}; this version of attnbench reads {own}"
-    with pytest.raises(Refused, match=words):
+    with pytest.raises(ConfigError, match=words):
         checkpoint.load(folder, like=STATE)
     tally("F4", "newer format: refused, kept", [(folder / "last.pt").read_bytes() == before])
 
@@ -99,7 +99,9 @@ def test_a_newer_format_is_refused_and_kept(folder, tally):
 def test_both_damaged_is_refused_and_not_begun_again(folder, tally):
     for name in checkpoint.NAMES:
         (folder / name).write_bytes(b"")
-    with pytest.raises(Refused, match=r"last\.pt cannot .*; previous\.pt cannot .* remove them"):
+    with pytest.raises(
+        ConfigError, match=r"last\.pt cannot .*; previous\.pt cannot .* remove them"
+    ):
         checkpoint.load(folder, like=STATE)
     tally(
         "F4", "both damaged: refused, kept", [all((folder / n).exists() for n in checkpoint.NAMES)]

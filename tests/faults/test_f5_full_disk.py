@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import Refused, Stopped
+from engine.errors import ConfigError, ResourceError
 from engine.storage import atomic as files
 from engine.storage.checkpoint import load, read
 from tests.faults.children import SMALL, run_of, said, same, tidy, train, wrap
@@ -97,14 +97,16 @@ def write_to_dev_full():
 
 
 def test_dev_full(tally):
-    with pytest.raises(Stopped, match="/dev/full cannot be written: No space left on device"):
+    with pytest.raises(ResourceError, match="/dev/full cannot be written: No space left on device"):
         write_to_dev_full()
     tally("F5", "/dev/full: told", [True])
 
 
 def test_too_little_space_is_known_before_training(tmp_path, monkeypatch, tally):
     monkeypatch.setattr(files.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
-    with pytest.raises(Refused, match=r"1,000 bytes are free, and this run writes at least 1,001"):
+    with pytest.raises(
+        ConfigError, match=r"1,000 bytes are free, and this run writes at least 1,001"
+    ):
         files.require_space(tmp_path, 1001)
     files.require_space(tmp_path, 1000)
     tally("F5", "too little space: refused before training", [True])
@@ -119,5 +121,5 @@ def save_in_place(path):
 def test_control_without_the_protocol_the_file_is_broken(tmp_path):
     with pytest.raises(OSError, match="No space"):
         save_in_place(tmp_path / "last.pt")
-    with pytest.raises(Refused, match="is not whole"):
+    with pytest.raises(ConfigError, match="is not whole"):
         load(tmp_path, like={"model": {}})

@@ -23,8 +23,8 @@ def places(tmp_path):
 def refused(place, why):
     code = (
         "import sys, train\n"
-        "from scripts.cli.app import door\n"
-        "try:\n    door(train.main, 'train')\n"
+        "from scripts.cli.app import run_app\n"
+        "try:\n    run_app(train.main, 'train')\n"
         "finally:\n    print('torch' in sys.modules)\n"
     )
     ended = subprocess.run(

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from engine.errors import Refused
+from engine.errors import ConfigError
 from engine.storage import lock
 from engine.storage.run_dir import RunDir
 from tests.faults.children import context
@@ -25,7 +25,7 @@ def claim(path, barrier, seed, answers, hold):
             barrier.wait()  # all have tried
             (path / "result.json").write_text("{}")
             time.sleep(hold)
-    except Refused as error:
+    except ConfigError as error:
         answers.put((os.getpid(), str(error)))
         barrier.wait()
 
@@ -36,7 +36,7 @@ def claim_and_hang(path, ready):
         time.sleep(60)
 
 
-def race(paths, seeds):
+def measure_interleaved(paths, seeds):
     """What each of two processes got, as (pid, refusal or None)."""
     barrier, answers = context.Barrier(2), context.Queue()
     both = [
@@ -54,7 +54,7 @@ def race(paths, seeds):
 def test_two_processes_and_one_directory(tmp_path, rounds, tally):
     outcomes = []
     for i in range(rounds(4, 20)):
-        got = race([tmp_path / str(i)] * 2, (0, 0))
+        got = measure_interleaved([tmp_path / str(i)] * 2, (0, 0))
         winners = [pid for pid, refusal in got if refusal is None]
         refusals = [refusal for _, refusal in got if refusal is not None]
         named = [f"in use by process {pid} on {socket.gethostname()}" for pid in winners]
@@ -65,7 +65,9 @@ def test_two_processes_and_one_directory(tmp_path, rounds, tally):
 def test_two_runs_in_the_same_second(tmp_path, rounds, tally):
     outcomes = []
     for i in range(rounds(4, 50)):
-        got = race([tmp_path / str(i) / "seed0", tmp_path / str(i) / "seed1"], (0, 1))
+        got = measure_interleaved(
+            [tmp_path / str(i) / "seed0", tmp_path / str(i) / "seed1"], (0, 1)
+        )
         both = len(list((tmp_path / str(i)).glob("seed?/result.json"))) == 2
         outcomes.append([refusal for _, refusal in got] == [None, None] and both)
     tally("F8", "two runs at the same time: two directories", outcomes)
@@ -76,7 +78,7 @@ def test_the_lock_of_a_killed_process_is_taken_over(tmp_path, tally):
     process = context.Process(target=claim_and_hang, args=(tmp_path / "run", ready))
     process.start()
     ready.wait()
-    with pytest.raises(Refused, match=f"in use by process {process.pid}"):
+    with pytest.raises(ConfigError, match=f"in use by process {process.pid}"):
         RunDir(tmp_path / "run", {"seed": 0}, {}).claim().__enter__()
     os.kill(process.pid, signal.SIGKILL)
     process.join()
@@ -105,7 +107,7 @@ def test_a_lock_that_another_machine_left(tmp_path, tally, monkeypatch, capsys, 
     try:
         with RunDir(tmp_path, {"seed": 0}, {}).claim():
             pass
-    except Refused as error:
+    except ConfigError as error:
         refusal = str(error)
     stop.set()
     with suppress(AssertionError):  # one that was not started

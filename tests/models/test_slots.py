@@ -118,7 +118,7 @@ def test_blocks_do_not_share_their_initial_attention():
 
 def test_attention_does_not_draw_the_backbones_next_numbers():
     torch.manual_seed(0)
-    fused = Slots(fusion=RandomFusion).fuse(64).weight
+    fused = Slots(fusion=RandomFusion).make_fusion(64).weight
     assert not torch.equal(fused.flatten(), torch.randn(64))
 
 
@@ -156,8 +156,8 @@ def asks_anything(*args, **options):
 def test_stage_and_size_are_told_to_those_who_ask(factory, expected):
     slots = Slots(factory, ["branch"], fusion=factory, norm=factory).at(3, 8)
     assert slots.site("branch", 64) == expected
-    assert slots.fuse(64) == expected
-    assert slots.normalize(64) == expected
+    assert slots.make_fusion(64) == expected
+    assert slots.make_norm(64) == expected
 
 
 def test_a_site_that_is_not_chosen_is_the_identity():

@@ -87,7 +87,7 @@ def test_what_the_networks_plain_layer_has_is_told_to_those_who_ask():
 
 def test_the_users_word_counts_above_the_networks():
     slots = Slots(norm=partial(nn.BatchNorm2d, eps=0.125))
-    assert slots.normalize(4, eps=0.5).eps == 0.125
+    assert slots.make_norm(4, eps=0.5).eps == 0.125
 
 
 def test_networks_are_built_on_the_meta_device():

@@ -14,7 +14,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from engine.errors import Refused
+from engine.errors import ConfigError
 from scripts.cam import check, choose, require_same_images
 from scripts.cli.app import CONF, build
 from scripts.cli.saved_run import stored_config, stored_run
@@ -74,7 +74,7 @@ def test_what_cannot_be_drawn_is_told_in_one_line(arguments, message, trained):
 
 def test_a_run_without_a_checkpoint_is_refused(trained, tmp_path):
     config = stored_config(str(trained / NONE), None)
-    with pytest.raises(Refused, match=f"{tmp_path} holds no checkpoint that can be used"):
+    with pytest.raises(ConfigError, match=f"{tmp_path} holds no checkpoint that can be used"):
         stored_run(str(tmp_path), config, "cpu")
 
 
@@ -108,14 +108,14 @@ WRONG = {
 def test_wrong_values_are_refused(option):
     value, message = WRONG[option]
     check(conf())
-    with pytest.raises(Refused, match=message):
+    with pytest.raises(ConfigError, match=message):
         check(conf(**{option: value}))
 
 
 def test_indices_and_splits_that_are_not_there_are_refused():
-    with pytest.raises(Refused, match=r"indices=\[360, -1\]: test has the images 0 to 359"):
+    with pytest.raises(ConfigError, match=r"indices=\[360, -1\]: test has the images 0 to 359"):
         choose(conf(indices=[0, 360, -1]), data())
-    with pytest.raises(Refused, match="split=val: this run has train, test"):
+    with pytest.raises(ConfigError, match="split=val: this run has train, test"):
         choose(conf(split="val"), data())
 
 
@@ -132,9 +132,9 @@ def test_random_images_depend_on_the_seed_alone():
 def test_runs_must_have_seen_the_same_data_set():
     fine = {"a": data(), "b": data(statistics="cifar10", val=9)}
     require_same_images(fine, "test")
-    with pytest.raises(Refused, match=r"vs=b: another data set \(data.val: 0 -> 9\)"):
+    with pytest.raises(ConfigError, match=r"vs=b: another data set \(data.val: 0 -> 9\)"):
         require_same_images(fine, "train")
-    with pytest.raises(Refused, match=r"vs=c: another data set \(data._target_: "):
+    with pytest.raises(ConfigError, match=r"vs=c: another data set \(data._target_: "):
         require_same_images({"a": data(), "c": data("cifar10")}, "test")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from engine.errors import Refused
+from engine.errors import ConfigError
 from scripts.benchmarks.grid import combinations
 from scripts.cli.app import CONF
 from scripts.speed import measured
@@ -149,5 +149,5 @@ def test_reading_photographs_is_measured_beside_torchvision(photos):
     ],
 )
 def test_a_combination_that_cannot_be_is_named(what, said, message):
-    with pytest.raises(Refused, match=message):
+    with pytest.raises(ConfigError, match=message):
         here(what, **said)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import attn.fused.epilogue
-from attn import CBAM, ECA, NAM, SE, SRM, FusedTail, ShuffleAttention, Triplet
+from attn import CBAM, ECA, NAM, SE, SRM, FusedEpilogue, ShuffleAttention, Triplet
 from attn.fused.kernels import EAGER, Passes, compiled
 from models import MobileNetV2, ResNet, Slots
 from models.resnet import Bottleneck
@@ -17,8 +17,8 @@ from models.slots import Add, BranchOnly, composed
 
 SPATIAL = [partial(CBAM, reduction=4), Triplet, partial(Triplet, spatial=False)]
 GATES = [NAM, SE, ECA, SRM, partial(ShuffleAttention, groups=4), *SPATIAL]
-EAGERLY = FusedTail(elements=0, compiled=False)
-COMPILED_TAIL = FusedTail(elements=0)
+EAGERLY = FusedEpilogue(elements=0, compiled=False)
+COMPILED_TAIL = FusedEpilogue(elements=0)
 
 
 def image(*shape, seed=0, dtype=torch.double):
@@ -28,7 +28,7 @@ def image(*shape, seed=0, dtype=torch.double):
 
 @pytest.fixture
 def block(randomize):
-    """Arguments of a tail: y (4, 16, 3, 5), norm, attention, fusion, shortcut, act."""
+    """Arguments of a epilogue: y (4, 16, 3, 5), norm, attention, fusion, shortcut, act."""
 
     def make(gate=SE, fusion=Add, act=nn.ReLU, dtype=torch.double, shape=(4, 16, 3, 5)):
         norm, attention = (randomize(m).to(dtype).train() for m in (nn.BatchNorm2d(16), gate(16)))
@@ -46,7 +46,11 @@ class Branch(BranchOnly):
 def is_fused(out):
     """Whether the pass stands at the end of the graph, or before what SA does then."""
     nodes = [out.grad_fn]
-    while nodes and nodes[-1] is not None and type(nodes[-1]).__name__ != "FusedEndBackward":
+    while (
+        nodes
+        and nodes[-1] is not None
+        and type(nodes[-1]).__name__ != "FusedEpilogueFunctionBackward"
+    ):
         nodes.append(next((node for node, _ in reversed(nodes[-1].next_functions) if node), None))
     return nodes[-1] is not None
 
@@ -59,12 +63,12 @@ def doubled(arguments):
     ]
 
 
-def trained(tail, arguments, dtype=None):
+def trained(epilogue, arguments, dtype=None):
     """Output, gradients of maps and parameters, and running statistics after one step."""
     y, norm, attention, fusion, shortcut, act = copy.deepcopy(arguments)
     maps = [t.detach().to(dtype or t.dtype).requires_grad_() for t in (y, shortcut)]
     with torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
-        out = tail(maps[0], norm, attention, fusion, maps[1], act)
+        out = epilogue(maps[0], norm, attention, fusion, maps[1], act)
     out.backward(image(*out.shape, seed=2, dtype=out.dtype))
     learned = [*norm.parameters(), *attention.parameters()]
     gradients = [t.grad for t in (*maps, *learned) if t.grad is not None]
@@ -128,10 +132,10 @@ def test_bf16_is_as_near_to_the_truth_as_the_modules(block, gate):
         arguments[i].data = arguments[i].data.bfloat16().float()
     truth = trained(composed, doubled(arguments))[1]
     off = {}
-    for tail in (EAGERLY, composed):
-        values = trained(tail, arguments, torch.bfloat16)[1]
+    for epilogue in (EAGERLY, composed):
+        values = trained(epilogue, arguments, torch.bfloat16)[1]
         assert values[0].dtype is torch.bfloat16
-        off[tail is composed] = [
+        off[epilogue is composed] = [
             (v - t).double().norm() for v, t in zip(values, truth, strict=True)
         ]
     for ours, theirs, exact in zip(off[False], off[True], truth, strict=True):
@@ -139,9 +143,9 @@ def test_bf16_is_as_near_to_the_truth_as_the_modules(block, gate):
         assert ours <= 1.5 * theirs + luck * exact.double().norm()
 
 
-def network(gate, tail, sites=("branch",)):
+def network(gate, epilogue, sites=("branch",)):
     torch.manual_seed(0)
-    slots = Slots(gate, list(sites), tail=tail)
+    slots = Slots(gate, list(sites), epilogue=epilogue)
     net = ResNet(
         Bottleneck, (1, 1), (8, 16), 4, 8, num_classes=10, stem="cifar", image_size=8, slots=slots
     )
@@ -153,8 +157,8 @@ def test_fifty_steps_lead_to_the_same_losses(gate):
     pixels = image(32, 3, 8, 8, dtype=torch.float)
     labels = torch.arange(32) % 10
 
-    def losses(tail):
-        net = network(gate, tail).train()
+    def losses(epilogue):
+        net = network(gate, epilogue).train()
         optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
         for _ in range(50):
             loss = nn.functional.cross_entropy(net(pixels), labels)
@@ -178,17 +182,19 @@ def test_keys_and_logits_of_a_network_stay(gate):
 
 def test_a_linear_bottleneck_without_shortcut_ends_fused(monkeypatch):
     ended = []
-    apply = attn.fused.epilogue.FusedEnd.apply
+    apply = attn.fused.epilogue.FusedEpilogueFunction.apply
     monkeypatch.setattr(
-        attn.fused.epilogue.FusedEnd, "apply", lambda *a: ended.append(a[5]) or apply(*a)
+        attn.fused.epilogue.FusedEpilogueFunction,
+        "apply",
+        lambda *a: ended.append(a[5]) or apply(*a),
     )
     torch.manual_seed(0)
-    ours = MobileNetV2(10, "cifar", 32, 0.25, slots=Slots(NAM, ["branch"], tail=EAGERLY))
+    ours = MobileNetV2(10, "cifar", 32, 0.25, slots=Slots(NAM, ["branch"], epilogue=EAGERLY))
     ours = ours.double().to(memory_format=torch.channels_last)
     theirs = copy.deepcopy(ours)
     for module in theirs.modules():
-        if hasattr(module, "tail"):
-            module.tail = composed
+        if hasattr(module, "epilogue"):
+            module.epilogue = composed
     x = image(2, 3, 32, 32)
     features = [net.features(x) for net in (ours, theirs)]
     torch.testing.assert_close(*features, rtol=1e-10, atol=1e-12)
@@ -285,15 +291,15 @@ def test_transforms_of_torch_func_see_the_modules(block):
     assert not attn.fused.epilogue.is_traced()
 
 
-@pytest.mark.parametrize("tail", [FusedTail(devices=[]), FusedTail()])
-def test_small_maps_and_other_devices_are_left_alone(block, tail):
-    assert not is_fused(tail(*block()))
+@pytest.mark.parametrize("epilogue", [FusedEpilogue(devices=[]), FusedEpilogue()])
+def test_small_maps_and_other_devices_are_left_alone(block, epilogue):
+    assert not is_fused(epilogue(*block()))
 
 
 @pytest.mark.parametrize(("gate", "least"), [(SE, 960), (Triplet, 8 * 960)])
 def test_how_small_a_map_is_left_alone_depends_on_the_gate(block, gate, least):
-    assert not is_fused(FusedTail(elements=least, compiled=False)(*block(gate)))
-    assert is_fused(FusedTail(elements=least - 8, compiled=False)(*block(gate)))
+    assert not is_fused(FusedEpilogue(elements=least, compiled=False)(*block(gate)))
+    assert is_fused(FusedEpilogue(elements=least - 8, compiled=False)(*block(gate)))
 
 
 def test_frozen_parameters_get_no_gradient_and_change_no_other(block):
@@ -321,9 +327,9 @@ def test_without_a_compiler_the_modules_run_and_that_is_said_once(block, kind, m
         raise kind("InvalidCxxCompiler: no working C++ compiler\n...")
 
     monkeypatch.setattr(attn.fused.epilogue, "compiled", lambda: Passes(moments=broken))
-    tail = FusedTail(elements=0)
+    epilogue = FusedEpilogue(elements=0)
     for _ in range(2):
-        assert not is_fused(tail(*block()))
+        assert not is_fused(epilogue(*block()))
     said = capsys.readouterr().err
     assert said.count("no compiler works here") == 1
     assert "InvalidCxxCompiler" in said
@@ -331,10 +337,10 @@ def test_without_a_compiler_the_modules_run_and_that_is_said_once(block, kind, m
 
 def test_networks_of_every_kind_fit_into_one_process(block, capsys):
     """By itself Dynamo gives a function up after eight kinds of calls, with an error."""
-    tail = FusedTail(elements=0)
+    epilogue = FusedEpilogue(elements=0)
     sizes = ((4, 3, 5), (1, 3, 5), (4, 1, 5), (4, 5, 5), (4, 4, 4), (16, 3, 3))
     for gate, act, (n, h, w) in product((NAM, SE), (nn.ReLU, nn.Identity), sizes):
-        out, _ = trained(tail, block(gate, act=act, dtype=torch.float, shape=(n, 16, h, w)))
+        out, _ = trained(epilogue, block(gate, act=act, dtype=torch.float, shape=(n, 16, h, w)))
         assert is_fused(out)
 
 

@@ -7,24 +7,24 @@ from torchvision.datasets.folder import default_loader
 
 from engine.benchmark.baselines import (
     Pictures,
-    bare_loop,
     our_loader,
     our_loop,
     our_reader,
+    plain_torch_loop,
     random_images,
     reading_transforms,
-    usual_loader,
-    usual_reader,
-    usual_transforms,
+    torchvision_loader,
+    torchvision_reader,
+    torchvision_transforms,
 )
 from engine.datasets.image_files import find
-from engine.datasets.in_memory import Normalize
-from engine.datasets.stream import Reading, Stream
+from engine.datasets.stream import ReadOptions, Stream
 from engine.training.recipe import Recipe
 from engine.training.run import Run
 from engine.training.schedule import Cosine
-from engine.transforms.batch import CropFlip, Keep
+from engine.transforms.batch import CropFlip, Identity
 from engine.transforms.crop import ResizedCrop
+from engine.transforms.normalize import Normalize
 
 NORMALIZE = Normalize("cifar100")
 
@@ -48,14 +48,14 @@ def test_both_loops_make_the_same_updates_to_the_bit(images):
     start = [p.clone() for p in ours.model.parameters()]
     for _ in range(2):  # the second goes on from the weights of the first, in the same order
         our_loop(ours, images, NORMALIZE).train()
-        bare_loop(bare, images, NORMALIZE).train()
+        plain_torch_loop(bare, images, NORMALIZE).train()
     ends = zip(ours.model.state_dict().values(), bare.model.state_dict().values(), strict=True)
     assert all(a.equal(b) for a, b in ends)
     assert not any(map(torch.equal, start, ours.model.parameters()))
 
 
 def test_both_evaluate_and_change_nothing(images):
-    for loop in (our_loop, bare_loop):
+    for loop in (our_loop, plain_torch_loop):
         run = new_run()
         before = {name: value.clone() for name, value in run.model.state_dict().items()}
         loop(run, images, NORMALIZE).infer()
@@ -64,7 +64,7 @@ def test_both_evaluate_and_change_nothing(images):
 
 def test_loaders_take_whole_batches_of_the_same_number_of_images(images):
     loaders = (our_loader(images, CropFlip(1), NORMALIZE, 4, 3),
-               usual_loader(images, CropFlip(1), NORMALIZE, 4, 3))  # fmt: skip
+               torchvision_loader(images, CropFlip(1), NORMALIZE, 4, 3))  # fmt: skip
     for loader in loaders:
         loader.train()
         loader.infer()
@@ -72,8 +72,8 @@ def test_loaders_take_whole_batches_of_the_same_number_of_images(images):
 
 
 def test_pil_and_tensors_give_the_network_the_same_numbers(images):
-    ((ours, labels),) = images.batches([torch.arange(20)], Keep(), 0, 0)
-    for transform in usual_transforms(8, CropFlip(0, flip=False), NORMALIZE):
+    ((ours, labels),) = images.batches([torch.arange(20)], Identity(), 0, 0)
+    for transform in torchvision_transforms(8, CropFlip(0, flip=False), NORMALIZE):
         pictures = [Pictures(images, transform)[i] for i in range(20)]
         pixels = torch.stack([picture for picture, _ in pictures])
         torch.testing.assert_close(pixels, NORMALIZE(ours), rtol=0, atol=1e-5)
@@ -81,7 +81,7 @@ def test_pil_and_tensors_give_the_network_the_same_numbers(images):
 
 
 def test_both_crop_and_flip_in_training_alone(images):
-    train, infer = usual_transforms(8, CropFlip(2), NORMALIZE)
+    train, infer = torchvision_transforms(8, CropFlip(2), NORMALIZE)
     assert [type(t).__name__ for t in train.transforms[:2]] == [
         "RandomCrop",
         "RandomHorizontalFlip",
@@ -94,7 +94,7 @@ def test_one_thread_while_it_loads_and_the_old_number_after(images):
     threads = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        usual_loader(images, CropFlip(1), NORMALIZE, 4, 1).train()
+        torchvision_loader(images, CropFlip(1), NORMALIZE, 4, 1).train()
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
@@ -102,15 +102,15 @@ def test_one_thread_while_it_loads_and_the_old_number_after(images):
 
 def test_readers_give_the_same_pixels_where_nothing_is_random(photos):
     files = find(photos / "train")
-    stream = Stream(files, Reading(16, 20, 1, 60), files.labels)
+    stream = Stream(files, ReadOptions(16, 20, 1, 60), files.labels)
     whole = ResizedCrop(scale=(1, 1), ratio=(0.1, 10), flip=False)
-    ((ours, _),) = stream.batches([torch.arange(30)], Keep(), 0, 0)
+    ((ours, _),) = stream.batches([torch.arange(30)], Identity(), 0, 0)
     train, infer = reading_transforms(stream.reading, whole)
     usual = [infer(default_loader(files.path(i))).permute(1, 2, 0) for i in range(30)]
     assert torch.stack(usual).equal(ours)
     assert [type(t).__name__ for t in train.transforms] == ["RandomResizedCrop", "PILToTensor"]
-    for reader in (our_reader, usual_reader):
-        contestant = reader(stream, ResizedCrop(), 7)
-        contestant.train()
-        contestant.infer()
-        assert contestant.batch_size == 7
+    for reader in (our_reader, torchvision_reader):
+        workload = reader(stream, ResizedCrop(), 7)
+        workload.train()
+        workload.infer()
+        assert workload.batch_size == 7

@@ -3,14 +3,14 @@ import torch
 from torch import nn
 
 from engine.benchmark.memory import peak_memory
-from engine.benchmark.timing import Contestant
+from engine.benchmark.timing import Workload
 
 CPU = torch.device("cpu")
 
 
 def of_step(run, batch):
-    contestant = Contestant.of(run, image_size=8, classes=3, batch_size=batch)
-    return peak_memory(contestant.train, contestant.device)
+    workload = Workload.of(run, image_size=8, classes=3, batch_size=batch)
+    return peak_memory(workload.train, workload.device)
 
 
 @pytest.mark.parametrize("batch", [2, 7])

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 import attn
-from engine.benchmark.published_forms import FORMS, restate
-from engine.errors import Refused
+from engine.benchmark.published_forms import FORMS, use_published_forms
+from engine.errors import ConfigError
 
 OURS = {"NAM": attn.NAM, "SE": attn.SE, "ECA": attn.ECA, "CBAM": attn.CBAM}
 
@@ -19,7 +19,7 @@ def pair(kind):
         if value.is_floating_point():
             value.copy_(torch.rand_like(value) + 0.5 if "var" in name else torch.randn_like(value))
     published = copy.deepcopy(ours)
-    assert restate(published) == 1
+    assert use_published_forms(published) == 1
     return ours, published
 
 
@@ -50,9 +50,9 @@ def test_every_form_is_of_a_module_that_is_there():
      attn.CBAM(16, pools=["avg"])],
 )  # fmt: skip
 def test_options_that_are_not_restated_are_refused(other):
-    with pytest.raises(Refused, match="restated"):
-        restate(nn.Sequential(other))
+    with pytest.raises(ConfigError, match="restated"):
+        use_published_forms(nn.Sequential(other))
 
 
 def test_what_has_no_form_stays():
-    assert restate(nn.Sequential(attn.BAM(16), nn.Identity())) == 0
+    assert use_published_forms(nn.Sequential(attn.BAM(16), nn.Identity())) == 0

@@ -6,8 +6,8 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from engine.benchmark.timing import CPU_BATCH, Contestant, compare, race
-from engine.errors import Refused
+from engine.benchmark.timing import CPU_BATCH, Workload, compare, measure_interleaved
+from engine.errors import ConfigError
 
 WARM_UP = 4  # steps of training before the rounds
 
@@ -21,7 +21,7 @@ class Machine:
     def __call__(self):
         return self.now
 
-    def contestant(self, name, train, infer, floats=100):
+    def workload(self, name, train, infer, floats=100):
         def pass_time(seconds, kind):
             torch.ones(floats).add_(1)
             self.log.append((name, kind))
@@ -31,14 +31,14 @@ class Machine:
             self.trained[name] += 1
             pass_time(train, "train")
 
-        return Contestant(train_step, lambda: pass_time(infer, "infer"), 10, torch.device("cpu"))
+        return Workload(train_step, lambda: pass_time(infer, "infer"), 10, torch.device("cpu"))
 
     def compare(self, **options):
-        contestants = {
-            "plain": self.contestant("plain", 3.0, 1.0),
-            "gated": self.contestant("gated", 6.0, 1.5, floats=250),
+        workloads = {
+            "plain": self.workload("plain", 3.0, 1.0),
+            "gated": self.workload("gated", 6.0, 1.5, floats=250),
         }
-        return compare(contestants, "plain", clock=self, **options)
+        return compare(workloads, "plain", clock=self, **options)
 
 
 def test_ratios_speeds_and_memory():
@@ -90,7 +90,7 @@ def test_a_disturbed_round_shows_in_the_spread_not_in_the_median():
 
 def test_times_are_compared_by_the_image():
     machine = Machine()
-    one, two = machine.contestant("one", 3, 1), machine.contestant("two", 6, 1)
+    one, two = machine.workload("one", 3, 1), machine.workload("two", 6, 1)
     measured = compare({"one": one, "two": replace(two, batch_size=20)}, "one", clock=machine)
     assert measured["two"].train.time_ratio == pytest.approx(1)
     assert measured["two"].infer.images_per_second == pytest.approx(20)
@@ -101,10 +101,10 @@ def test_a_contestant_that_cannot_do_its_steps_is_named(error):
     def fail():
         raise error
 
-    good = Machine().contestant("plain", 1, 1)
-    for bad in (Contestant(fail, good.infer, 10, good.device),
-                Contestant(good.train, fail, 10, good.device)):  # fmt: skip
-        with pytest.raises(Refused, match=f"^broken cannot be measured: {error}$"):
+    good = Machine().workload("plain", 1, 1)
+    for bad in (Workload(fail, good.infer, 10, good.device),
+                Workload(good.train, fail, 10, good.device)):  # fmt: skip
+        with pytest.raises(ConfigError, match=f"^broken cannot be measured: {error}$"):
             compare({"plain": good, "broken": bad}, "plain")
 
 
@@ -114,20 +114,20 @@ def test_a_contestant_that_fails_later_is_named_as_well():
             raise RuntimeError("gone")
         return 1
 
-    with pytest.raises(Refused, match=r"^gated cannot be measured: gone$"):
+    with pytest.raises(ConfigError, match=r"^gated cannot be measured: gone$"):
         Machine(fail_at).compare()
 
 
 def test_a_baseline_that_does_not_take_part_is_an_error_at_once():
     machine = Machine()
     with pytest.raises(ValueError, match="baseline=none: choose from plain"):
-        compare({"plain": machine.contestant("plain", 1, 1)}, "none")
+        compare({"plain": machine.workload("plain", 1, 1)}, "none")
     assert not machine.log
 
 
 def test_runs_are_measured_and_the_result_is_json(new_run):
-    contestants = {name: Contestant.of(new_run(), 8, 3) for name in ("a", "b")}
-    measured = compare(contestants, "a", seconds=0.01)
+    workloads = {name: Workload.of(new_run(), 8, 3) for name in ("a", "b")}
+    measured = compare(workloads, "a", seconds=0.01)
     records = json.loads(json.dumps({name: asdict(one) for name, one in measured.items()}))
     assert records["b"]["memory_ratio"] == records["a"]["train"]["time_ratio"] == 1
     assert records["b"]["infer"]["images_per_second"] > 0
@@ -136,17 +136,17 @@ def test_runs_are_measured_and_the_result_is_json(new_run):
 
 def test_training_trains_at_one_rate_and_inference_changes_nothing(new_run):
     run = new_run(epochs=1)
-    contestant = Contestant.of(run, 8, 3)
+    workload = Workload.of(run, 8, 3)
     start = copy.deepcopy(run.model.state_dict())
     for _ in range(3):
-        contestant.train()
+        workload.train()
     trained = copy.deepcopy(run.model.state_dict())
     assert not any(trained[name].equal(start[name]) for name in start)
     assert run.optimizer.param_groups[0]["lr"] == pytest.approx(run.recipe.lr)
-    contestant.infer()
+    workload.infer()
     assert all(trained[name].equal(value) for name, value in run.model.state_dict().items())
     assert not run.model.training
-    contestant.train()
+    workload.train()
     assert run.model.training
 
 
@@ -159,17 +159,17 @@ def test_the_batch_size_is_the_recipes_unless_a_cpu_would_take_long(
     run = new_run(batch_size=of_recipe)
     seen = []
     run.model.register_forward_hook(lambda model, args, out: seen.append(args[0]))
-    contestant = Contestant.of(run, 8, 3, given)
-    contestant.train()
-    contestant.infer()
-    assert contestant.batch_size == used
+    workload = Workload.of(run, 8, 3, given)
+    workload.train()
+    workload.infer()
+    assert workload.batch_size == used
     assert [batch.shape for batch in seen] == [(used, 3, 8, 8)] * 2
     assert all(batch.is_contiguous(memory_format=torch.channels_last) for batch in seen)
 
 
 def test_a_race_gives_every_time_of_every_round():
     machine = Machine(lambda name, step: 1 + step)
-    found = race({"one": machine.contestant("one", 3.0, 1.0)}, 1, clock=machine)
+    found = measure_interleaved({"one": machine.workload("one", 3.0, 1.0)}, 1, clock=machine)
     assert (found.rounds, found.steps) == (3, 1)
     assert found.train["one"] == pytest.approx([0.3 * step for step in (5, 6, 7)])
     assert found.infer["one"] == pytest.approx([0.1 * step for step in (5, 6, 7)])
@@ -179,5 +179,5 @@ def test_a_race_gives_every_time_of_every_round():
 def test_the_batch_lies_as_it_is_wanted(new_run):
     run, seen = new_run(), []
     run.model.register_forward_hook(lambda model, args, out: seen.append(args[0]))
-    Contestant.of(run, 8, 3, 4, torch.contiguous_format).train()
+    Workload.of(run, 8, 3, 4, torch.contiguous_format).train()
     assert seen[0].is_contiguous()

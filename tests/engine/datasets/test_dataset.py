@@ -40,9 +40,9 @@ def test_held_out_images_come_from_the_training_set_alone():
 
 
 def test_the_test_set_is_looked_at_last_when_images_are_held_out():
-    assert digits().watched(last=False) == ("test",)
-    assert digits(val=1).watched(last=False) == ("val",)
-    assert digits(val=1).watched(last=True) == ("val", "test")
+    assert digits().eval_splits(last=False) == ("test",)
+    assert digits(val=1).eval_splits(last=False) == ("val",)
+    assert digits(val=1).eval_splits(last=True) == ("val", "test")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import torch
 
 from engine.datasets.cifar import CIFAR
 from engine.datasets.digits import Digits
-from engine.datasets.in_memory import STATISTICS, Normalize
+from engine.transforms.normalize import STATISTICS, Normalize
 
 REAL = os.environ.get("CIFAR100_ROOT", "")
 needs_cifar100 = pytest.mark.skipif(

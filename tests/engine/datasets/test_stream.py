@@ -8,18 +8,19 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from engine.datasets.image_files import find
-from engine.datasets.in_memory import Images, Normalize
-from engine.datasets.stream import Reading, Stream
-from engine.errors import DataLost, Refused
+from engine.datasets.in_memory import Images
+from engine.datasets.stream import ReadOptions, Stream
+from engine.errors import ConfigError, DataError
 from engine.rng import permutation
 from engine.training.loop import evaluate, train_epoch
-from engine.transforms.batch import CropFlip, Keep
+from engine.transforms.batch import CropFlip, Identity
 from engine.transforms.crop import ResizedCrop
+from engine.transforms.normalize import Normalize
 
 
 def stream(root, workers=0, size=16, **options):
     files = find(root)
-    return Stream(files, Reading(size, size + 4, workers, 60, **options), files.labels)
+    return Stream(files, ReadOptions(size, size + 4, workers, 60, **options), files.labels)
 
 
 def batches(images, batch_size=8, augment=None, seed=0, epoch=0):
@@ -63,7 +64,7 @@ def test_evaluation_is_that_of_torchvision(photos):
     """Its folder, its decoder, its transforms: every pixel and every label."""
     transform = v2.Compose([v2.Resize(20), v2.CenterCrop(16), v2.PILToTensor()])
     theirs = ImageFolder(photos / "val", transform)
-    ((pixels, labels),) = batches(stream(photos / "val"), 12, Keep())
+    ((pixels, labels),) = batches(stream(photos / "val"), 12, Identity())
     order = permutation(0, 0, 12)
     assert pixels.permute(0, 3, 1, 2).equal(torch.stack([theirs[i][0] for i in order]))
     assert labels.tolist() == [theirs[i][1] for i in order]
@@ -89,10 +90,12 @@ def test_a_part_of_the_images_keeps_names_and_labels(photos):
 
 
 def test_augmentation_of_the_wrong_kind_is_refused_in_one_line(photos, images):
-    with pytest.raises(Refused, match=r"CropFlip acts on images in memory.*recipe=imagenet_90ep$"):
+    with pytest.raises(
+        ConfigError, match=r"CropFlip acts on images in memory.*recipe=imagenet_90ep$"
+    ):
         batches(stream(photos / "train"), augment=CropFlip())
     assert isinstance(images, Images)
-    with pytest.raises(Refused, match=r"ResizedCrop acts on images while they are read"):
+    with pytest.raises(ConfigError, match=r"ResizedCrop acts on images while they are read"):
         batches(images, augment=ResizedCrop())
 
 
@@ -112,7 +115,7 @@ def damaged(photos, tmp_path):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_an_image_that_cannot_be_read_stops_the_run_with_its_path(damaged, workers):
-    with pytest.raises(DataLost, match=r"(ant/3|cat/0)\.JPEG cannot be read.*data\.corrupt=skip"):
+    with pytest.raises(DataError, match=r"(ant/3|cat/0)\.JPEG cannot be read.*data\.corrupt=skip"):
         batches(stream(damaged, workers))
 
 
@@ -130,13 +133,13 @@ def test_it_may_be_left_out_in_training_and_is_counted(damaged, workers, photos,
 
 
 def test_it_is_never_left_out_of_an_evaluation(damaged):
-    with pytest.raises(DataLost, match="cannot be read"):
-        batches(stream(damaged, skip=True), augment=Keep())
+    with pytest.raises(DataError, match="cannot be read"):
+        batches(stream(damaged, skip=True), augment=Identity())
 
 
 def test_a_batch_of_which_too_little_is_left_is_refused(damaged):
     images = stream(damaged, skip=True).take(torch.tensor([3, 4]))
-    with pytest.raises(DataLost, match="a batch has 1 images"):
+    with pytest.raises(DataError, match="a batch has 1 images"):
         batches(images)
 
 
@@ -185,6 +188,6 @@ def test_photographs_are_not_rotated_and_lose_their_alpha(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned by 90 degrees
     Image.fromarray(pixels[..., :3]).save(folder / "turned.jpg", exif=exif, quality=95)
-    ((read, _),) = stream(tmp_path).batches([torch.arange(2)], Keep(), 0, 0)
+    ((read, _),) = stream(tmp_path).batches([torch.arange(2)], Identity(), 0, 0)
     assert read[0, 2, 8].tolist() == [200, 100, 50]
     assert (read[:, 13:].int() < 9).all()

@@ -1,4 +1,4 @@
-"""Several ranks compute what one does: gloo, 127.0.0.1, small nets."""
+"""MultiProcess ranks compute what one does: gloo, 127.0.0.1, small nets."""
 
 import os
 from dataclasses import replace
@@ -8,15 +8,17 @@ import pytest
 import torch
 from torch import nn
 
-from engine.datasets.in_memory import Images, Normalize
-from engine.distributed.ranks import ALONE, together
+from engine.datasets.in_memory import Images
+from engine.distributed.launch import process_group
+from engine.distributed.ranks import SINGLE_PROCESS
 from engine.distributed.sync_batchnorm import SyncBatchNorm
-from engine.errors import Refused
+from engine.errors import ConfigError
 from engine.training.loop import predict, train_epoch
 from engine.training.recipe import Recipe
 from engine.training.run import Run
 from engine.training.schedule import Cosine
 from engine.transforms.batch import CropFlip
+from engine.transforms.normalize import Normalize
 from tests import ranked
 
 
@@ -32,10 +34,10 @@ NORMALIZE = Normalize("cifar100")
 
 def several(rank, world):
     from engine.distributed.process_group import (
-        Several,  # torch.distributed: not for every test process
+        MultiProcess,  # torch.distributed: not for every test process
     )
 
-    return Several(rank, world)
+    return MultiProcess(rank, world)
 
 
 def net():
@@ -65,10 +67,10 @@ FEATURES = {"clip_norm": 0.5, "ema": 0.9, "label_smoothing": 0.1, "decay_norms":
 
 def trained(ranks, options, synced=True, images=60, normalize=NORMALIZE, epochs=2):
     """A run and the losses of its steps."""
-    model = ranks.synced(net()) if synced else net()
+    model = ranks.convert_sync_batchnorm(net()) if synced else net()
     run = Run(model, recipe(**options), 0, "cpu", "fp32", ranks)
     if isinstance(normalize, Doubled):
-        run.model.double(), run.measured.double()
+        run.model.double(), run.eval_model.double()
     losses = []
     for _ in range(epochs):
         train_epoch(run, pictures(images), normalize, lambda: None)
@@ -78,9 +80,9 @@ def trained(ranks, options, synced=True, images=60, normalize=NORMALIZE, epochs=
 
 
 def train_and_keep(folder, arguments):
-    with together("the same") as ranks:
+    with process_group("the same") as ranks:
         run, losses = trained(ranks, **arguments)
-        kept = {"losses": losses, "model": run.measured.state_dict(), "trained": run.state_dict()}
+        kept = {"losses": losses, "model": run.eval_model.state_dict(), "trained": run.state_dict()}
         torch.save(kept, folder / f"{ranks.rank}.pt")
 
 
@@ -98,12 +100,12 @@ def furthest(a, b):
 def test_several_ranks_train_what_one_does_in_float64(tmp_path, monkeypatch, world):
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
     exact = {"options": FEATURES, "normalize": Doubled("cifar100")}
-    run, losses = trained(ALONE, **exact)
+    run, losses = trained(SINGLE_PROCESS, **exact)
     assert ranked.run(world, in_float64, tmp_path, exact) == [0] * world
     for rank in range(world):
         found = torch.load(tmp_path / f"{rank}.pt")
         assert (found["losses"] - losses).abs().max() < 1e-12
-        assert furthest(found["model"], run.measured.state_dict()) < 1e-12
+        assert furthest(found["model"], run.eval_model.state_dict()) < 1e-12
 
 
 def in_float64(folder, arguments):
@@ -113,13 +115,13 @@ def in_float64(folder, arguments):
 
 def test_fifty_steps_in_float32(tmp_path):
     fifty = {"options": {"epochs": 13, "lr": 0.01}, "epochs": 13}
-    losses = trained(ALONE, **fifty)[1]
+    losses = trained(SINGLE_PROCESS, **fifty)[1]
     assert len(losses) == 52
     assert (on(2, tmp_path, **fifty)[0]["losses"] - losses).abs().max() < 1e-5
 
 
 def test_control_without_synced_statistics_the_losses_are_others(tmp_path):
-    losses = trained(ALONE, {})[1]
+    losses = trained(SINGLE_PROCESS, {})[1]
     assert (on(2, tmp_path, options={}, synced=False)[0]["losses"] - losses).abs().max() > 1e-3
 
 
@@ -134,7 +136,7 @@ def test_all_ranks_hold_the_same_to_the_bit(tmp_path, options):
 
 
 def measure(folder, sizes):
-    with together("the same") as ranks:
+    with process_group("the same") as ranks:
         run = Run(net(), recipe(), 0, "cpu", "fp32", ranks)
         for size in sizes:
             kept = [*predict(run, pictures(size), NORMALIZE)]
@@ -160,19 +162,19 @@ def test_every_image_is_measured_once(tmp_path, world):
 def test_the_parts_of_a_batch_are_the_batch():
     batch = torch.randperm(131)
     for world in (2, 3, 4, 8):
-        parts = [several(rank, world).part(batch) for rank in range(world)]
+        parts = [several(rank, world).shard(batch) for rank in range(world)]
         assert torch.cat(parts).equal(batch)
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
 def normalize(folder):
-    with together("the same") as ranks:
+    with process_group("the same") as ranks:
         for name, x, g in normed():
-            norm = ranks.synced(plain(name))
+            norm = ranks.convert_sync_batchnorm(plain(name))
             assert isinstance(norm, SyncBatchNorm)
-            x = ranks.part(x).clone().requires_grad_()
+            x = ranks.shard(x).clone().requires_grad_()
             y = norm(x)
-            y.backward(ranks.part(g))
+            y.backward(ranks.shard(g))
             kept = (y, x.grad, norm.weight.grad, norm.bias.grad, norm.state_dict())
             torch.save(kept, folder / f"{name}.{ranks.rank}.pt")
 
@@ -208,7 +210,7 @@ def test_synced_batch_norm_is_batch_norm_of_the_whole(tmp_path):
 def test_conversion_keeps_names_values_and_the_optimizer(tmp_path):
     model = net()
     before = {name: id(p) for name, p in model.named_parameters()}
-    synced = several(0, 2).synced(model)
+    synced = several(0, 2).convert_sync_batchnorm(model)
     assert {name: id(p) for name, p in synced.named_parameters()} == before
     assert synced.state_dict().keys() == net().state_dict().keys()
     assert sum(isinstance(module, SyncBatchNorm) for module in synced.modules()) == 2
@@ -216,12 +218,12 @@ def test_conversion_keeps_names_values_and_the_optimizer(tmp_path):
 
 
 def leave_out(folder):
-    with together("the same") as ranks:
+    with process_group("the same") as ranks:
         model = nn.Linear(1, 1, bias=False)
         here = (3, 1)[ranks.rank]  # of 4 each, this many could be read
         model.weight.grad = torch.full((1, 1), here * 6.0 / 8)  # each image has gradient 6
         hits = torch.tensor([here, here])
-        loss, hits = ranks.average(model, torch.tensor(here * 2.0 / 8), hits, here, 8)
+        loss, hits = ranks.all_reduce_gradients(model, torch.tensor(here * 2.0 / 8), hits, here, 8)
         assert model.weight.grad.item() == 6
         assert loss.item() == 2
         assert hits.tolist() == [4, 4]
@@ -233,10 +235,10 @@ def test_images_that_cannot_be_read_do_not_make_a_step_shorter(tmp_path):
 
 def refuse(folder, message, rank, identities):
     os.dup2(os.open(folder / "err", os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
-    with together(identities[int(os.environ["RANK"])]) as ranks:
+    with process_group(identities[int(os.environ["RANK"])]) as ranks:
         if ranks.rank == rank:
-            raise Refused(message)
-        ranks.agree(0)
+            raise ConfigError(message)
+        ranks.all_reduce_max(0)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -252,23 +254,27 @@ def test_ranks_of_different_options_are_refused(tmp_path):
 
 
 def test_too_few_images_for_so_many_ranks_are_refused():
-    several(0, 4).require_enough(128, 50_000, 10_000)
-    several(0, 4).require_enough(8, 25, 4)  # one image alone is left out
+    several(0, 4).require_enough_images(128, 50_000, 10_000)
+    several(0, 4).require_enough_images(8, 25, 4)  # one image alone is left out
     for batch_size, train, measured in ((6, 600, 100), (8, 27, 100), (8, 24, 3)):
-        with pytest.raises(Refused, match="4 ranks"):
-            several(0, 4).require_enough(batch_size, train, measured)
+        with pytest.raises(ConfigError, match="4 ranks"):
+            several(0, 4).require_enough_images(batch_size, train, measured)
 
 
 def test_each_rank_has_a_device_of_its_own():
     assert several(1, 2).device("cpu") == "cpu"
     assert several(1, 2).device("cuda") == "cuda:1"
-    with pytest.raises(Refused, match="a GPU each"):
+    with pytest.raises(ConfigError, match="a GPU each"):
         several(1, 2).device("cuda:0")
 
 
 def test_alone_nothing_changes():
     batch, model = torch.arange(5), net()
-    assert ALONE.part(batch) is batch
-    assert ALONE.synced(model) is model
-    assert (ALONE.agree(7), ALONE.total(3, 4), ALONE.world) == (7, 3, 1)
+    assert SINGLE_PROCESS.shard(batch) is batch
+    assert SINGLE_PROCESS.convert_sync_batchnorm(model) is model
+    assert (
+        SINGLE_PROCESS.all_reduce_max(7),
+        SINGLE_PROCESS.gradient_images(3, 4),
+        SINGLE_PROCESS.world_size,
+    ) == (7, 3, 1)
     assert replace(recipe(), accumulate=2).parts(3) == 1

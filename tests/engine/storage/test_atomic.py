@@ -3,7 +3,7 @@ import os
 
 import pytest
 
-from engine.errors import Refused, Stopped
+from engine.errors import ConfigError, ResourceError
 from engine.storage.atomic import read_json, replacing, write_json, write_text, writing
 
 
@@ -43,7 +43,7 @@ def test_errors_of_the_disk_are_told_and_others_are_not_touched(tmp_path):
     full = OSError(errno.ENOSPC, "No space left on device")
     (tmp_path / "file").write_bytes(b"12345")
     told = r"file cannot be written: No space left on device, after 5 bytes \([\d,]+ bytes are free"
-    with pytest.raises(Stopped, match=told), writing(tmp_path / "file"):
+    with pytest.raises(ResourceError, match=told), writing(tmp_path / "file"):
         fail(full)
     with pytest.raises(RuntimeError, match="another"), writing(tmp_path / "file"):
         fail(RuntimeError("another"))
@@ -52,7 +52,7 @@ def test_errors_of_the_disk_are_told_and_others_are_not_touched(tmp_path):
 def test_an_error_that_torch_hides_is_told_as_well(tmp_path):
     hidden = RuntimeError("unexpected pos 64 vs 0")
     hidden.__context__ = OSError(errno.ENOSPC, "No space left on device")
-    with pytest.raises(Stopped, match="No space left"), writing(tmp_path / "file"):
+    with pytest.raises(ResourceError, match="No space left"), writing(tmp_path / "file"):
         fail(hidden)
 
 
@@ -62,5 +62,5 @@ def test_json_is_read_or_refused(tmp_path):
     write_json(path, {"a": 1})
     assert read_json(path) == {"a": 1}
     path.write_text("{")
-    with pytest.raises(Refused, match="file cannot be read"):
+    with pytest.raises(ConfigError, match="file cannot be read"):
         read_json(path)

@@ -4,7 +4,7 @@ import random
 import pytest
 import torch
 
-from engine.errors import Refused, Stopped
+from engine.errors import ConfigError, ResourceError
 from engine.storage import checkpoint
 
 STATE = {"model": {"w": torch.arange(3000.0)}, "epoch": 4}
@@ -85,7 +85,7 @@ def test_a_checkpoint_runs_no_code(tmp_path):
             return os.mkdir, (str(tmp_path / "harm"),)
 
     torch.save({"format": checkpoint.FORMAT, "model": Bomb()}, tmp_path / "last.pt")
-    with pytest.raises(Refused, match=r"last\.pt cannot be used: torch cannot load it"):
+    with pytest.raises(ConfigError, match=r"last\.pt cannot be used: torch cannot load it"):
         checkpoint.load(tmp_path, like=STATE)
     assert not (tmp_path / "harm").exists()
 
@@ -97,7 +97,7 @@ def test_a_failed_save_leaves_the_old_one(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(Stopped, match=r"last\.pt\.tmp cannot be written: No space left"):
+    with pytest.raises(ResourceError, match=r"last\.pt\.tmp cannot be written: No space left"):
         checkpoint.save(tmp_path, STATE | {"epoch": 5})
     assert os.listdir(tmp_path) == ["last.pt"]
     assert same(checkpoint.load(tmp_path, like=STATE))

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from engine.errors import Refused
+from engine.errors import ConfigError
 from engine.storage import lock
 
 # A process that holds a lock, starts a child, which shares it, and is gone.
@@ -34,7 +34,7 @@ def test_the_children_of_a_dead_process_are_waited_for(tmp_path):
 def test_but_not_for_ever(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "LINGER", 0.1)
     linger(tmp_path / "lock", 2)
-    with pytest.raises(Refused, match="in use by process"), lock.locked(tmp_path):
+    with pytest.raises(ConfigError, match="in use by process"), lock.locked(tmp_path):
         pass
 
 

@@ -2,9 +2,9 @@ import os
 
 import pytest
 
-from engine.errors import Refused
+from engine.errors import ConfigError
 from engine.storage.atomic import write_json
-from engine.storage.run_dir import RunDir, flat
+from engine.storage.run_dir import RunDir, flatten
 
 CONFIG = {"data": {"name": "cifar100", "root": "here"}, "seed": 0, "device": "cpu"}
 RESULT = {"top1": 1.0, "top5": 2.0}
@@ -26,9 +26,9 @@ def test_another_configuration_is_refused_naming_what_differs(tmp_path):
     folder = rundir(tmp_path)
     with folder.claim():
         write_json(folder.path / "result.json", RESULT)
-    with pytest.raises(Refused, match="seed: 0 -> 1"):
+    with pytest.raises(ConfigError, match="seed: 0 -> 1"):
         rundir(tmp_path, seed=1).result()
-    with pytest.raises(Refused, match="lr: None -> 3"), rundir(tmp_path, lr=3).claim():
+    with pytest.raises(ConfigError, match="lr: None -> 3"), rundir(tmp_path, lr=3).claim():
         pass
 
 
@@ -49,14 +49,14 @@ def test_a_run_from_before_there_was_a_choice_is_the_run_without_it(tmp_path):
     now = rundir(tmp_path, syncbn=False, compile=None)
     assert now.result() == RESULT
     assert now.fingerprint == old.fingerprint
-    with pytest.raises(Refused, match="compile: None -> default"):
+    with pytest.raises(ConfigError, match="compile: None -> default"):
         rundir(tmp_path, compile="default").result()
 
 
 def test_a_second_process_is_refused_and_told_who_is_first(tmp_path):
     with (
         rundir(tmp_path).claim(),
-        pytest.raises(Refused, match=f"in use by process {os.getpid()} on "),
+        pytest.raises(ConfigError, match=f"in use by process {os.getpid()} on "),
         rundir(tmp_path).claim(),
     ):
         pass
@@ -72,12 +72,12 @@ def test_a_start_that_fails_leaves_nothing(tmp_path):
 
 def test_a_place_that_cannot_be_written_to_is_refused(tmp_path):
     (tmp_path / "runs").write_text("a file")
-    with pytest.raises(Refused, match="cannot be written to"), rundir(tmp_path).claim():
+    with pytest.raises(ConfigError, match="cannot be written to"), rundir(tmp_path).claim():
         pass
 
 
 def test_flat_names_the_leaves():
-    assert dict(flat({"a": {"b": 1, "c": [1, 2]}, "d": None})) == {
+    assert dict(flatten({"a": {"b": 1, "c": [1, 2]}, "d": None})) == {
         "a.b": 1,
         "a.c": [1, 2],
         "d": None,

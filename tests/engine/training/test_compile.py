@@ -9,9 +9,8 @@ from torch import nn
 from torch._dynamo.utils import counters
 
 from engine.benchmark.memory import peak_memory
-from engine.benchmark.timing import Contestant
-from engine.datasets.in_memory import Normalize
-from engine.errors import Diverged, Refused
+from engine.benchmark.timing import Workload
+from engine.errors import ConfigError, NonFiniteError
 from engine.training import compile as module
 from engine.training.compile import MODES, compiled
 from engine.training.loop import evaluate, train_epoch
@@ -19,6 +18,7 @@ from engine.training.nonfinite import Watch
 from engine.training.recipe import Recipe
 from engine.training.run import Run
 from engine.training.schedule import Cosine
+from engine.transforms.normalize import Normalize
 from tests.faults import children
 
 NORMALIZE = Normalize("cifar100")
@@ -28,7 +28,7 @@ NORMALIZE = Normalize("cifar100")
 def _a_compiler():
     try:
         compiled(nn.Identity(), "default", "cpu", 1)
-    except Refused as refusal:
+    except ConfigError as refusal:
         pytest.skip(str(refusal))
 
 
@@ -122,7 +122,7 @@ def test_hooks_and_evaluation_are_those_of_the_plain_network(new_compiled, image
 
 def test_the_first_fault_is_told_as_of_a_plain_run(new_compiled, images):
     run = new_compiled()
-    with pytest.raises(Diverged, match="the input of the network is not finite at step 1"):
+    with pytest.raises(NonFiniteError, match="the input of the network is not finite at step 1"):
         train_epoch(run, images, lambda pixels: NORMALIZE(pixels) * float("inf"), lambda: None)
 
 
@@ -154,7 +154,7 @@ def test_what_a_sweep_compiled_before_does_not_count(monkeypatch):
     ],
 )
 def test_what_cannot_be_is_refused(mode, parts, message):
-    with pytest.raises(Refused, match=message):
+    with pytest.raises(ConfigError, match=message):
         compiled(nn.Identity(), mode, "cpu", parts)
 
 
@@ -189,8 +189,8 @@ def plain_step():
 def test_its_memory_is_counted_as_that_of_the_plain_network(new_run, new_compiled):
     counted = []
     for run in (new_run(ema=0.9), new_compiled()):
-        contestant = Contestant.of(run, image_size=8, classes=3, batch_size=4)
-        counted.append(peak_memory(contestant.train, contestant.device))
-        contestant.train()
-        contestant.infer()
+        workload = Workload.of(run, image_size=8, classes=3, batch_size=4)
+        counted.append(peak_memory(workload.train, workload.device))
+        workload.train()
+        workload.infer()
     assert counted[0] == counted[1]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.training.ema import EMA, Latest
+from engine.training.ema import EMA, NoEMA
 
 
 def net():
@@ -70,7 +70,7 @@ def test_at_first_the_average_follows_quickly(step):
 
 def test_without_an_average_the_network_itself_is_measured():
     model = net()
-    latest = Latest(model)
+    latest = NoEMA(model)
     latest.update(model, 0)
     assert latest.model is model
     assert latest.state_dict() == {}

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 import attn
-from engine.datasets.in_memory import Normalize
-from engine.training.gate_stats import Attention, effective, is_scaled, look, modules
+from engine.training.gate_stats import GateStatistics, effective, is_scaled, measure_gates, modules
 from engine.training.loop import evaluate, train_epoch
 from engine.training.run import Run
+from engine.transforms.normalize import Normalize
 
 NORMALIZE = Normalize("digits")
 
@@ -36,7 +36,7 @@ def seen(new_run, images):
         run = new_run()
         return Run(Net(*attention), run.recipe, run.seed, "cpu", "fp32")
 
-    return lambda *attention: look(run_of(*attention), images, NORMALIZE)
+    return lambda *attention: measure_gates(run_of(*attention), images, NORMALIZE)
 
 
 def stirred(module):
@@ -96,7 +96,7 @@ def test_what_only_scales_is_told_from_what_does_not(rectified):
 
 def test_what_is_no_gate_is_left_out(seen):
     assert seen(stirred(attn.GC(32)), stirred(attn.SK(32, 32))).scalars() == {}
-    x, attention = torch.ones(2, 4, 3, 3), Attention()
+    x, attention = torch.ones(2, 4, 3, 3), GateStatistics()
     for args, output in [((x, x), x), ((x[:, :, :2],), x), (([x],), x), ((x,), [x]), (([x],), [x])]:
         attention.note("fusion", attn.Half(4), args, output)
     attention.note("flat", attn.Half(4), (x[0, 0],), x[0, 0])
@@ -135,10 +135,10 @@ def test_sem_says_what_it_decides_layer_by_layer(seen):
 def test_hooks_do_not_outlive_the_look_nor_an_error(new_run, images):
     plain = new_run()
     run = Run(Net(attn.SE(32)), plain.recipe, plain.seed, "cpu", "fp32")
-    look(run, images, NORMALIZE)
+    measure_gates(run, images, NORMALIZE)
     run.model.fc = nn.Linear(7, 3)
     with pytest.raises(RuntimeError):
-        look(run, images, NORMALIZE)
+        measure_gates(run, images, NORMALIZE)
     assert not any(module._forward_hooks for module in run.model.modules())
 
 
@@ -151,7 +151,7 @@ def trained(new_run, images, looking):
     for _ in range(2):
         rows.append(train_epoch(run, images, NORMALIZE, lambda: None))
         if looking:
-            assert look(run, images, NORMALIZE).scalars()
+            assert measure_gates(run, images, NORMALIZE).scalars()
         rows.append(evaluate(run, images, NORMALIZE, lambda: None))
         run.next_epoch()
     return rows, run.model.state_dict(), torch.get_rng_state()

@@ -5,13 +5,13 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from engine.errors import Refused
+from engine.errors import ConfigError
 from engine.storage.run_dir import RunDir
-from engine.training.gate_stats import Attention
-from engine.training.logger import Log
+from engine.training.gate_stats import GateStatistics
+from engine.training.logger import RunLogger
 
 PASS = {"lr": 0.1, "loss": 2.0, "top1": 10.0, "top5": 30.0}
-SEEN = Attention({"8x8": [torch.tensor([0.25, 0.75])]}, {("8x8", "layer1"): {"fc": 0.5}})
+SEEN = GateStatistics({"8x8": [torch.tensor([0.25, 0.75])]}, {("8x8", "layer1"): {"fc": 0.5}})
 GATES = {"gate/8x8/mean": 0.5, "gate/8x8/std": 0.25, "decision/fc/8x8": 0.5}
 
 
@@ -24,7 +24,7 @@ def folder(tmp_path):
 def epochs(folder, run, numbers):
     """Log these epochs, as a process does that is killed afterwards."""
     run.epoch = numbers[0]
-    log = Log(folder, run)
+    log = RunLogger(folder, run)
     for run.epoch in numbers:
         log.epoch(run, {"train": PASS, "test": PASS | {"top1": 10.0 + run.epoch}})
         log.attention(run, SEEN)
@@ -75,15 +75,15 @@ def test_a_torn_line_is_dropped(folder, run, tmp_path):
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 2, "tra')
     run.epoch = 1
-    assert [row["epoch"] for row in Log(folder, run).rows] == [1]
+    assert [row["epoch"] for row in RunLogger(folder, run).rows] == [1]
 
 
 @pytest.mark.parametrize("left", ["", '{"epoch": 1}\n', '{"epoch": 1}\n{"epo#h": 2}\n', "[1]\n"])
 def test_a_log_that_lacks_epochs_is_refused_not_made_up(folder, run, tmp_path, left):
     (tmp_path / "metrics.jsonl").write_text(left)
     run.epoch = 2
-    with pytest.raises(Refused, match="lacks epochs that the checkpoint has"):
-        Log(folder, run)
+    with pytest.raises(ConfigError, match="lacks epochs that the checkpoint has"):
+        RunLogger(folder, run)
     assert (tmp_path / "metrics.jsonl").read_text() == left
 
 
@@ -101,7 +101,7 @@ def test_tensorboard_has_scalars_config_and_hparams_in_one_run(folder, run, tmp_
 
 
 def test_hparams_have_the_last_epoch_and_the_best_beside_them(folder, run, tmp_path):
-    log = Log(folder, run)
+    log = RunLogger(folder, run)
     for run.epoch, top1 in enumerate([10.0, 50.0, 40.0]):
         log.epoch(run, {"train": PASS, "test": PASS | {"top1": top1}})
     log.board.close()
@@ -111,7 +111,7 @@ def test_hparams_have_the_last_epoch_and_the_best_beside_them(folder, run, tmp_p
 
 
 def test_where_the_test_set_was_looked_at_once_there_is_no_best_epoch(folder, run, tmp_path):
-    log = Log(folder, run)
+    log = RunLogger(folder, run)
     log.epoch(run, {"train": PASS, "val": PASS})
     run.epoch = 1
     log.epoch(run, {"train": PASS, "val": PASS, "test": PASS})
@@ -121,8 +121,8 @@ def test_where_the_test_set_was_looked_at_once_there_is_no_best_epoch(folder, ru
 
 
 def test_of_a_plain_network_no_gates_are_shown(folder, run, tmp_path):
-    log = Log(folder, run)
-    log.attention(run, Attention())
+    log = RunLogger(folder, run)
+    log.attention(run, GateStatistics())
     log.board.close()
     tags = EventAccumulator(str(tmp_path)).Reload().Tags()
     assert (tags["scalars"], tags["images"]) == ([], [])

@@ -4,13 +4,14 @@ from functools import partial
 import pytest
 import torch
 
-from engine.datasets.in_memory import Normalize
-from engine.errors import Refused
+from engine.environment import prepare_device
+from engine.errors import ConfigError
 from engine.storage import checkpoint
 from engine.training import recipe
-from engine.training.loop import accuracy_by_class, evaluate, hits, train_epoch, train_step
-from engine.training.run import Run, prepare_device
-from engine.transforms.batch import Keep
+from engine.training.loop import accuracy_by_class, evaluate, topk_correct, train_epoch, train_step
+from engine.training.run import Run
+from engine.transforms.batch import Identity
+from engine.transforms.normalize import Normalize
 
 NORMALIZE = Normalize("cifar100")
 
@@ -164,7 +165,7 @@ def test_dropout_is_seeded_as_torch_seeds_it(new_run, seed):
 
 def test_every_image_is_seen_once_in_an_epoch(new_run, images):
     seen = []
-    run = new_run(augment=Keep())
+    run = new_run(augment=Identity())
     train_epoch(run, images, lambda pixels: seen.append(pixels) or NORMALIZE(pixels), never)
     assert [len(batch) for batch in seen] == [8, 8, 8, 4]
     of = lambda pixels: sorted(image.numpy().tobytes() for image in pixels)  # noqa: E731
@@ -172,7 +173,7 @@ def test_every_image_is_seen_once_in_an_epoch(new_run, images):
 
 
 def test_a_few_images_are_learnt_by_heart(new_run, images):
-    run = new_run(epochs=150, augment=Keep())
+    run = new_run(epochs=150, augment=Identity())
     few = images.take(torch.arange(8))
     to_the_end(run, few)
     assert evaluate(run, few, NORMALIZE, never)["top1"] == 100
@@ -194,7 +195,7 @@ def test_evaluation_changes_nothing_and_counts_every_image(new_run, images):
 
 def test_hits_are_the_best_and_the_best_five():
     logits = torch.tensor([[9.0, 8, 7, 6, 5, 4]] * 3)
-    assert hits(logits, torch.tensor([0, 4, 5])).tolist() == [
+    assert topk_correct(logits, torch.tensor([0, 4, 5])).tolist() == [
         [True, False, False],
         [True, True, False],
     ]
@@ -292,15 +293,15 @@ def test_bf16_runs_the_forward_pass_in_bf16_and_learns(new_run, images):
 
 
 def test_a_sparsity_without_scales_is_refused(new_run):
-    with pytest.raises(Refused, match="nothing it acts on"):
+    with pytest.raises(ConfigError, match="nothing it acts on"):
         new_run(sparsity=1e-4)
 
 
 def test_an_unknown_precision_or_device_is_refused(new_run):
     run = new_run()
-    with pytest.raises(Refused, match="precision=fp8: choose from fp32, bf16"):
+    with pytest.raises(ConfigError, match="precision=fp8: choose from fp32, bf16"):
         Run(run.model, run.recipe, 0, "cpu", "fp8")
-    with pytest.raises(Refused, match="device=nonsense cannot be used"):
+    with pytest.raises(ConfigError, match="device=nonsense cannot be used"):
         prepare_device("nonsense")
-    with pytest.raises(Refused, match="device=meta holds no numbers"):
+    with pytest.raises(ConfigError, match="device=meta holds no numbers"):
         prepare_device("meta")

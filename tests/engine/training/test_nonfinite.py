@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from engine.datasets.in_memory import Normalize
-from engine.errors import Diverged
+from engine.errors import NonFiniteError
 from engine.training.loop import train_epoch
 from engine.training.nonfinite import Watch
-from engine.transforms.batch import Keep
+from engine.transforms.batch import Identity
+from engine.transforms.normalize import Normalize
 
 NORMALIZE = Normalize("cifar100")
 
@@ -42,7 +42,7 @@ def never():
 
 
 def diverging(run, images, normalize=NORMALIZE):
-    with pytest.raises(Diverged) as caught:
+    with pytest.raises(NonFiniteError) as caught:
         train_epoch(run, images, normalize, never)
     return str(caught.value)
 
@@ -72,7 +72,7 @@ def test_an_input_that_is_not_finite_is_told(new_run, images):
         normalized = NORMALIZE(pixels)
         return normalized / (pixels != images.pixels[20]).flatten(1).any(1)[:, None, None, None]
 
-    message = diverging(new_run(augment=Keep()), images, normalize)
+    message = diverging(new_run(augment=Identity()), images, normalize)
     assert message.startswith("the input of the network is not finite at step ")
 
 
@@ -97,7 +97,7 @@ def test_what_is_not_finite_is_not_saved(new_run, images, tmp_path):
     train_epoch(run, images, NORMALIZE, never)
     run.average.model[1].running_var[2] = float("inf")
     with pytest.raises(
-        Diverged, match=r"^average.1.running_var is not finite 4 steps into epoch 1"
+        NonFiniteError, match=r"^average.1.running_var is not finite 4 steps into epoch 1"
     ):
         run.save(tmp_path)
     assert (tmp_path / "last.pt").read_bytes() == kept

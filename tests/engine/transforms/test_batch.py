@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from engine.rng import uniform
-from engine.transforms.batch import CropFlip, Keep, Then
+from engine.transforms.batch import Compose, CropFlip, Identity
 from engine.transforms.randaugment import RandAugment
 
 
@@ -50,7 +50,7 @@ def test_one_after_another_each_has_its_own_draws():
     images, draws = pictures(9, 8, 8), uniform(0, 0, torch.arange(9), 5)
     first, second = RandAugment(9), CropFlip(padding=2)
     expected = second(first(images, draws[:, :2]), draws[:, 2:])
-    assert Then(first, second)(images, draws).equal(expected)
+    assert Compose(first, second)(images, draws).equal(expected)
     assert not expected.equal(images)
 
 
@@ -64,7 +64,7 @@ def test_the_outermost_crops_are_those_of_their_own_image(draw):
 def test_without_padding_and_flip_nothing_changes():
     images, draws = pictures(8), uniform(0, 0, torch.arange(8), 3)
     assert CropFlip(padding=0, flip=False)(images, draws).equal(images)
-    assert Keep()(images, draws).equal(images)
+    assert Identity()(images, draws).equal(images)
 
 
 def test_an_image_is_treated_the_same_in_any_batch():

@@ -6,8 +6,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from engine.rng import uniform
-from engine.transforms.batch import CropFlip, Keep
-from engine.transforms.crop import CentreCrop, ResizedCrop
+from engine.transforms.batch import CropFlip, Identity
+from engine.transforms.crop import CenterCrop, ResizedCrop
 
 SIZES = [(500, 375), (375, 500), (32, 32), (400, 20), (30, 600), (1, 1), (2, 3), (1600, 1200)]
 DRAWS = uniform(0, 0, torch.arange(200), ResizedCrop.draws).tolist()
@@ -74,14 +74,14 @@ def test_the_pixels_of_a_random_crop_are_torchvisions_to_the_bit():
 def test_the_pixels_of_evaluation_are_torchvisions_to_the_bit(size, resize, crop):
     image = picture(*size)
     expected = F.center_crop(F.resize(image, [resize]), [crop])
-    assert np.array_equal(CentreCrop(resize).cut(image, crop, ()), expected)
+    assert np.array_equal(CenterCrop(resize).cut(image, crop, ()), expected)
 
 
 def test_real_photographs_are_cut_as_torchvision_cuts_them(sample):
     for file in sorted(sample.glob("*/*.JPEG"))[:8]:
         image = Image.open(file).convert("RGB")
         expected = F.center_crop(F.resize(image, [256]), [224])
-        assert np.array_equal(CentreCrop(256).cut(image, 224, ()), expected)
+        assert np.array_equal(CenterCrop(256).cut(image, 224, ()), expected)
 
 
 def test_without_a_flip_nothing_is_mirrored():
@@ -108,10 +108,10 @@ def test_wrong_options_are_refused(options, message):
 
 
 def test_what_comes_then_is_a_batched_augmentation():
-    assert ResizedCrop().then == Keep()
+    assert ResizedCrop().then == Identity()
     assert ResizedCrop(then=CropFlip()).then.draws == 3
 
 
 def test_an_image_that_would_take_all_memory_is_refused():
     with pytest.raises(ValueError, match="60000 x 1, are too unequal"):
-        CentreCrop(256).cut(Image.new("1", (60_000, 1)), 224, ())
+        CenterCrop(256).cut(Image.new("1", (60_000, 1)), 224, ())

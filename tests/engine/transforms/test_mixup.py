@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from engine.rng import key
+from engine.rng import fold_in
 from engine.transforms.mixup import mixed, paste
 
 LABELS = torch.tensor([0, 1, 2, 3, 1, 0])
@@ -62,7 +62,7 @@ def test_the_box_is_cut_at_the_border(share, y, x):
 def test_all_is_a_function_of_the_seed_and_leaves_torchs_own_stream_alone():
     torch.manual_seed(3)
     state = torch.get_rng_state()
-    of = lambda seed: mixed(images(), LABELS, 4, 0.3, 1.0, key(5, seed))  # noqa: E731
+    of = lambda seed: mixed(images(), LABELS, 4, 0.3, 1.0, fold_in(5, seed))  # noqa: E731
     first, again = [of(seed) for seed in range(20)], [of(seed) for seed in reversed(range(20))]
     for (pixels, targets), (others, same) in zip(first, again[::-1], strict=True):
         assert pixels.equal(others)
@@ -74,11 +74,11 @@ def test_all_is_a_function_of_the_seed_and_leaves_torchs_own_stream_alone():
 def test_shares_are_of_the_beta_distribution_and_both_kinds_come_equally_often():
     before = torch.stack([torch.zeros(1, 2, 2), torch.ones(1, 2, 2)])
     labels = torch.tensor([0, 1])
-    shares = [mixed(before, labels, 2, 0.2, 0.0, key(0, s))[1][0, 0].item() for s in range(2000)]
-    shares = torch.tensor(shares)
+    keys = [fold_in(0, i) for i in range(2000)]
+    shares = torch.tensor([mixed(before, labels, 2, 0.2, 0.0, k)[1][0, 0].item() for k in keys])
     assert shares.mean() == pytest.approx(0.5, abs=0.05)
     assert shares.var() == pytest.approx(0.25 / 1.4, abs=0.02)  # of Beta(0.2, 0.2)
-    pixels = [mixed(images(2), labels, 2, 1.0, 1.0, key(0, s))[0][0, 0] for s in range(400)]
+    pixels = [mixed(images(2), labels, 2, 1.0, 1.0, fold_in(0, s))[0][0, 0] for s in range(400)]
     both = torch.cat([images(2)[0, 0].flatten(), images(2)[1, 0].flatten()])
     cut = sum(bool(torch.isin(p.flatten(), both).all()) for p in pixels)
     assert 160 < cut < 240

@@ -5,7 +5,7 @@ import torch
 from torchvision.transforms import v2
 
 from engine.rng import uniform
-from engine.transforms.batch import CropFlip, Then
+from engine.transforms.batch import Compose, CropFlip
 from engine.transforms.randaugment import RandAugment
 
 KINDS = [
@@ -57,7 +57,7 @@ def test_every_operation_is_drawn_equally_often():
 
 @pytest.mark.parametrize("size", [1, 3, 16])
 def test_an_image_is_treated_the_same_in_any_batch(size):
-    images, augment = pictures(60), Then(CropFlip(), RandAugment(15))
+    images, augment = pictures(60), Compose(CropFlip(), RandAugment(15))
     order = torch.arange(60).flip(0)
     whole = augment(images, uniform(1, 4, torch.arange(60), augment.draws))
     parts = [augment(images[i], uniform(1, 4, i, augment.draws)) for i in order.split(size)]

@@ -1,6 +1,6 @@
 import pytest
 
-from engine.errors import Refused
+from engine.errors import ConfigError
 from scripts.benchmarks.grid import combinations, name, plain, values
 
 
@@ -32,7 +32,7 @@ def test_plain_is_without_the_options_of_attention():
 
 @pytest.mark.parametrize(("said", "against"), [({"mode": "nhwc"}, None), ({}, "nhwc")])
 def test_modes_that_are_not_there_are_refused(said, against):
-    with pytest.raises(Refused, match="mode=nhwc: choose from channels_last, nchw, published"):
+    with pytest.raises(ConfigError, match="mode=nhwc: choose from channels_last, nchw, published"):
         combinations(said, against)
 
 
@@ -45,5 +45,5 @@ def test_lists_and_words_are_told_apart_as_in_a_sweep():
 
 
 def test_a_value_that_is_none_is_refused():
-    with pytest.raises(Refused, match=r"model=a=b: this value cannot be read"):
+    with pytest.raises(ConfigError, match=r"model=a=b: this value cannot be read"):
         values("model", "a=b")

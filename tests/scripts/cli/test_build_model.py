@@ -2,7 +2,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 
-from engine.errors import Refused
+from engine.errors import ConfigError
 from scripts.cli.app import CONF, build
 from scripts.cli.build_model import network
 
@@ -43,7 +43,7 @@ def test_the_trial_changes_neither_the_network_nor_the_random_stream():
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(overrides, words):
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(ConfigError) as refused:
         built(*overrides)
     assert str(refused.value).startswith(words)
     assert "\n" not in str(refused.value)

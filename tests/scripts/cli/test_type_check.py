@@ -3,7 +3,7 @@ from typing import Any, Literal
 
 import pytest
 
-from engine.errors import Refused
+from engine.errors import ConfigError
 from scripts.cli.type_check import check_options, check_values, describe, fits
 
 
@@ -62,12 +62,14 @@ def test_annotations_in_words():
 
 def test_the_option_is_named_wherever_it_is():
     config = {"schedule": {"_target_": "engine.training.schedule.Step", "milestones": [1, "x"]}}
-    with pytest.raises(Refused, match=r"^recipe\.schedule\.milestones=\[1, 'x'\]: expected a list"):
+    with pytest.raises(
+        ConfigError, match=r"^recipe\.schedule\.milestones=\[1, 'x'\]: expected a list"
+    ):
         check_values(config, "recipe")
 
 
 def test_options_of_a_script_are_held_against_their_kinds():
     check_options({"run": True, "other": 3}, {"run": bool})
     for options in ({"run": "maybe"}, {"run": None}, {}):
-        with pytest.raises(Refused, match=r"^run=.*: expected true or false$"):
+        with pytest.raises(ConfigError, match=r"^run=.*: expected true or false$"):
             check_options(options, {"run": bool})

@@ -5,7 +5,7 @@ import pytest
 from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
-from engine.errors import Refused
+from engine.errors import ConfigError
 from report.records import LABELS, NEEDED
 from scripts.cli.app import UnknownName, count_classes
 from scripts.tables.launch import duration, lacking, listing, record, seconds, sweeps
@@ -53,7 +53,7 @@ def test_rows_are_chosen_by_their_names_or_made_of_an_attention():
 def test_a_misspelt_name_is_refused_with_the_nearest():
     with pytest.raises(UnknownName, match=r"did you mean recipe\.epochs\?"):
         sections(TABLE, {"recipe.epoch": "2"}, [0])
-    with pytest.raises(Refused, match="write run=VALUE"):
+    with pytest.raises(ConfigError, match="write run=VALUE"):
         overrides(["run"])
 
 
