@@ -107,7 +107,7 @@ def test_a_configuration_from_elsewhere(tmp_path, begun, tally):
     config = folder / "config.yaml"
     harm = tmp_path / "harm"
     config.write_text(
-        config.read_text().replace("engine.datasets.digits.Digits", "os.mkdir") + f"#{harm}"
+        config.read_text().replace("engine.datasets.Digits", "os.mkdir") + f"#{harm}"
     )
     ended = subprocess.run(
         [sys.executable, str(ROOT / "eval.py"), f"run={folder}"],

@@ -78,9 +78,9 @@ def test_neighbouring_sites_do_not_share_their_initial_weights():
 
 
 def test_what_the_networks_plain_layer_has_is_told_to_those_who_ask():
-    norm = Slots().at(1, 8).normalize(4, eps=0.5, momentum=0.25)
+    norm = Slots().at(1, 8).make_norm(4, eps=0.5, momentum=0.25)
     assert (norm.eps, norm.momentum) == (0.5, 0.25)
-    conv = Slots().at(1, 8).conv3x3(4, 4, 1, kernel_size=5, bias=True)
+    conv = Slots().at(1, 8).make_conv3x3(4, 4, 1, kernel_size=5, bias=True)
     assert (conv.kernel_size, conv.padding) == ((5, 5), (2, 2))
     assert not conv.bias.any()
 
