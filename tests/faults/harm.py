@@ -30,9 +30,9 @@ def kill(at):
 
     register_optimizer_step_pre_hook(tick)
     register_optimizer_step_post_hook(tick)
-    evaluate, epoch = engine.training.loop.evaluate, engine.training.logger.Log.epoch
+    evaluate, epoch = engine.training.loop.evaluate, engine.training.logger.RunLogger.epoch
     engine.training.loop.evaluate = lambda *args, **options: (tick(), evaluate(*args, **options))[1]
-    engine.training.logger.Log.epoch = lambda *args: (epoch(*args), tick())[0]
+    engine.training.logger.RunLogger.epoch = lambda *args: (epoch(*args), tick())[0]
 
 
 def forget(part):

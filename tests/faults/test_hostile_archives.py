@@ -1,4 +1,4 @@
-"""Archives that are cut, swapped or made to do harm: refused in one line, and nothing has run."""
+"""Damaged, replaced or hostile archives are refused in one line and run no code."""
 
 import hashlib
 import io
@@ -12,6 +12,8 @@ import pytest
 
 from engine.datasets import cifar
 from engine.datasets.cifar import ARCHIVES, CIFAR
+
+pytestmark = pytest.mark.fault("B4")
 
 
 def batch(labels):

@@ -1,4 +1,4 @@
-"""Processes that read images die, raise or hang: the run ends soon, and says why."""
+"""A DataLoader worker dies, raises or hangs: the run ends soon and gives the reason."""
 
 import multiprocessing
 import os
@@ -9,6 +9,8 @@ import pytest
 
 from engine.datasets.workers import Workers
 from engine.errors import DataError
+
+pytestmark = pytest.mark.fault("F10")
 
 
 def double(task):

@@ -1,4 +1,4 @@
-"""F15: out of memory names the setting to lower and harms no checkpoint."""
+"""An out-of-memory error names the option to lower and damages no checkpoint."""
 
 from functools import partial
 
@@ -8,6 +8,8 @@ import torch
 from engine.errors import enough_memory
 from engine.storage.checkpoint import read
 from tests.faults.children import SMALL, run_of, said, same, train, wrap
+
+pytestmark = pytest.mark.fault("F15")
 
 ERRORS = {
     "cuda": (torch.OutOfMemoryError, "CUDA out of memory. Tried to allocate 2.00 GiB."),

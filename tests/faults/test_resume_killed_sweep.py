@@ -1,17 +1,19 @@
-"""F12: a sweep killed anywhere does only what is missing. F13: one process does 200 jobs."""
+"""A killed sweep, repeated, trains only the missing runs."""
 
 import os
 import signal
 from functools import partial
 
-import torch
+import pytest
 
-import train as door_of_runs
+import train as train_script
 from tests.faults.children import CLOCK, SMALL, result_of, said, train, wrap
 
-ONE = (*(option for option in SMALL if "epochs" not in option), "recipe.epochs=1")
-TWELVE = ("-m", *ONE, "attn=none,half,se,nam", "seed=0,1,2")
-TWO = ("-m", *ONE, "attn=half,nam")
+pytestmark = pytest.mark.fault("F12")
+
+ONE_EPOCH = (*(option for option in SMALL if "epochs" not in option), "recipe.epochs=1")
+TWELVE = ("-m", *ONE_EPOCH, "attn=none,half,se,nam", "seed=0,1,2")
+TWO = ("-m", *ONE_EPOCH, "attn=half,nam")
 STEPS = 5  # of a job
 
 
@@ -23,7 +25,7 @@ def kill_after(jobs):
     """After that many jobs; every other time two steps into the next one."""
     if jobs % 2:
         wrap("engine.training.loop", "train_step", jobs * STEPS + 2, die)
-    plain, done = door_of_runs.main, [0]
+    plain, done = train_script.main, [0]
 
     def main(cfg):
         top1 = plain(cfg)
@@ -32,7 +34,7 @@ def kill_after(jobs):
             die()
         return top1
 
-    door_of_runs.main = main
+    train_script.main = main
 
 
 def results(cwd):
@@ -68,7 +70,7 @@ def test_a_sweep_killed_after_any_job(tmp_path, rounds, tally):
 
 
 def test_a_job_that_always_fails(tmp_path, tally):
-    reductions = ("-m", *ONE, "attn=se", "attn.reduction=99,4")
+    reductions = ("-m", *ONE_EPOCH, "attn=se", "attn.reduction=99,4")
     outcomes = []
     for finished in (0, 1):
         code = train(tmp_path, *reductions)
@@ -80,42 +82,7 @@ def test_a_job_that_always_fails(tmp_path, tally):
 
 
 def test_control_results_of_other_seeds_differ(tmp_path):
-    assert train(tmp_path, "-m", *ONE, "seed=0,1") == 0
+    assert train(tmp_path, "-m", *ONE_EPOCH, "seed=0,1") == 0
     one, other = measured(tmp_path).values()
     assert one.pop("seed") != other.pop("seed")
     assert {k: v for k, v in one.items() if k not in CLOCK} != other
-
-
-def watch_memory(leak):
-    """Note resident bytes and open files after each job; keep `leak` bytes for each."""
-    plain, kept = door_of_runs.main, []
-
-    def main(cfg):
-        top1 = plain(cfg)
-        kept.append(torch.ones(leak, dtype=torch.uint8))
-        with open("/proc/self/statm") as statm, open("usage", "a") as file:
-            pages = int(statm.read().split()[1])
-            file.write(f"{pages * os.sysconf('SC_PAGE_SIZE')} {len(os.listdir('/proc/self/fd'))}\n")
-        return top1
-
-    door_of_runs.main = main
-
-
-def steady(cwd, jobs, leak=0):
-    """Whether, after a tenth of them or five, memory grows by less than 5 % and no file is kept."""
-    cwd.mkdir()
-    assert train(cwd, "-m", *ONE, f"seed=range({jobs})", before=partial(watch_memory, leak)) == 0
-    usage = [tuple(map(int, line.split())) for line in (cwd / "usage").read_text().splitlines()]
-    assert len(usage) == jobs
-    memory, files = zip(*usage[max(4, jobs // 10) - 1 :], strict=True)
-    print(f"resident bytes {memory[0]:,} -> {memory[-1]:,}, open files {files[0]} -> {files[-1]}")
-    return memory[-1] < 1.05 * memory[0] and files[-1] <= files[0]
-
-
-def test_many_jobs_in_one_process(tmp_path, rounds, tally):
-    outcomes = [steady(tmp_path / "a", rounds(10, 200))]
-    tally("F13", "200 jobs in one process: memory grows < 5 %, open files constant", outcomes)
-
-
-def test_control_a_leak_is_seen(tmp_path):
-    assert not steady(tmp_path / "a", 6, leak=2**25)

@@ -1,4 +1,4 @@
-"""F5: a disk that takes no more: one line with path and bytes, and what was there stays."""
+"""A full disk: one line names path and bytes, and existing files stay whole."""
 
 import errno
 import io
@@ -13,6 +13,8 @@ from engine.errors import ConfigError, ResourceError
 from engine.storage import atomic as files
 from engine.storage.checkpoint import load, read
 from tests.faults.children import SMALL, run_of, said, same, tidy, train, wrap
+
+pytestmark = pytest.mark.fault("F5")
 
 SITES = (
     "config.yaml.tmp", "metrics.jsonl.tmp", "events.out.tfevents", "metrics.jsonl", "last.pt.tmp",

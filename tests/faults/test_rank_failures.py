@@ -1,4 +1,4 @@
-"""F11: one of several ranks dies, is signaled or hangs: all end soon, and the rerun is exact."""
+"""One of several ranks dies, gets a signal or hangs: all ranks end soon; a rerun is exact."""
 
 import os
 import signal
@@ -11,6 +11,8 @@ from engine.storage.checkpoint import read
 from tests.faults.children import SMALL, run_of, said, same, tidy, train, wrap
 from tests.ranked import start_training
 from tests.ranked import train as train_ranks
+
+pytestmark = pytest.mark.fault("F11")
 
 LIMIT = 60  # seconds
 STEP = ("engine.training.loop", "train_step", 8)  # in the second epoch

@@ -1,4 +1,4 @@
-"""B1: what can be wrong with a configuration, made from the real one, key by key.
+"""What can be wrong with a configuration, made from the real one, key by key.
 
 Each mutation is said to the door, in this process, with data that must not be read. A wrong one is
 answered in one line, with exit code 2, which names the key and what it takes; a legal one gets as
@@ -24,6 +24,8 @@ from omegaconf import OmegaConf
 from engine.datasets.dataset import ImageDataset
 from engine.storage.run_dir import flatten
 from scripts.cli.app import CONF
+
+pytestmark = pytest.mark.fault("B1")
 
 ROOT = Path(__file__).parents[2]
 NETWORKS = (  # each adds the keys that the ones before it have not

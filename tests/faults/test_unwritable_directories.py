@@ -1,10 +1,14 @@
-"""F6: a place that cannot be written to is refused, in one line, before torch is imported."""
+"""An unwritable directory is refused in one line before torch is imported."""
 
 import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.faults.children import ROOT, SMALL, train
+
+pytestmark = pytest.mark.fault("F6")
 
 
 def places(tmp_path):

@@ -1,15 +1,18 @@
-"""F2: SIGKILL at any byte of the writing of a checkpoint: the old one or the new one is there."""
+"""SIGKILL at any byte of a checkpoint write leaves the old or the new checkpoint."""
 
 import os
 import random
 import signal
 
+import pytest
 import torch
 
 from engine.storage import atomic as files
 from engine.storage import checkpoint
 from engine.storage.run_dir import RunDir
 from tests.faults.children import fork
+
+pytestmark = pytest.mark.fault("F2")
 
 SIZE = 24_000  # numbers in the state: about 100,000 bytes
 CALLS = ("os.fsync", "os.replace", "verify")

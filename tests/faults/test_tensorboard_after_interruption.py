@@ -1,14 +1,17 @@
-"""F14: interrupted while TensorBoard's file is written, a run shows every step once."""
+"""After an interruption while TensorBoard writes, each step appears once."""
 
 import os
 import random
 import signal
 from functools import partial
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard import SummaryWriter
 
 from tests.faults.children import SMALL, run_of, same, train, wrap
+
+pytestmark = pytest.mark.fault("F14")
 
 WRITES = 18  # the scalars of two epochs
 

@@ -1,4 +1,4 @@
-"""F7: of processes that want one directory, one has it. F8: two runs at once have two."""
+"""Only one process holds a run directory; two runs at once have two directories."""
 
 import os
 import re
@@ -13,6 +13,8 @@ from engine.errors import ConfigError
 from engine.storage import lock
 from engine.storage.run_dir import RunDir
 from tests.faults.children import context
+
+pytestmark = pytest.mark.fault("F7", "F8")
 
 
 def claim(path, barrier, seed, answers, hold):

@@ -1,4 +1,4 @@
-"""F1: a run that is killed at any step ends, by the same command again, with the same bits."""
+"""A run killed at any step and started again ends with the same bits."""
 
 import json
 import os
@@ -12,6 +12,8 @@ import torch
 
 from tests.faults.children import start, train
 from tests.faults.harm import forget, kill
+
+pytestmark = pytest.mark.fault("F1")
 
 SMALL = ["data=digits", "data.image_size=8", "model=resnet20", "recipe=digits", "device=cpu"]
 SHORT = ["data.val=1200", "recipe.epochs=3"]  # 237 images are left: four updates an epoch
@@ -69,7 +71,7 @@ def is_alive(group):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_f1_a_run_killed_at_any_step_ends_with_the_same_bits(case, rounds, tally, tmp_path, photos):
+def test_a_run_killed_at_any_step_ends_with_the_same_bits(case, rounds, tally, tmp_path, photos):
     random_tick, unbroken = random.Random(case), tmp_path / "unbroken"
     run = [*CASES[case], *[f"data.root={photos}"] * ("streamed" in case)]
     assert train(unbroken, *run) == 0
@@ -81,7 +83,7 @@ def test_f1_a_run_killed_at_any_step_ends_with_the_same_bits(case, rounds, tally
     tally("F1", f"SIGKILL at a random step ({case}), repeated: equal to the bit", outcomes)
 
 
-def test_f1_the_workers_of_a_killed_run_end_as_well(tmp_path, photos):
+def test_the_workers_of_a_killed_run_end_as_well(tmp_path, photos):
     run = [*CASES["streamed, 2 workers"], f"data.root={photos}"]
     process = start(tmp_path, *run, before=partial(kill, TICKS // 2))
     process.join()
@@ -92,7 +94,7 @@ def test_f1_the_workers_of_a_killed_run_end_as_well(tmp_path, photos):
     assert not is_alive(process.pid)
 
 
-def test_f1_control_a_resume_that_forgets_the_average_is_told_apart(tmp_path):
+def test_control_a_resume_that_forgets_the_average_is_told_apart(tmp_path):
     unbroken, killed = tmp_path / "unbroken", tmp_path / "killed"
     assert train(unbroken, *CASES["sgd"]) == 0
     assert train(killed, *CASES["sgd"], before=partial(kill, TICKS // 2)) == -signal.SIGKILL

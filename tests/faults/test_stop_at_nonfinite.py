@@ -1,11 +1,14 @@
-"""F9: whatever is not finite any more, the run stops, says where, and can go on from before."""
+"""A NaN or infinite number stops the run with its place; the run can go on from before."""
 
 from functools import partial
 
+import pytest
 import torch
 
 from tests.faults.children import said, train
 from tests.faults.harm import spoil
+
+pytestmark = pytest.mark.fault("F9")
 
 RUN = [
     "data=digits", "data.image_size=8", "data.val=1200", "model=resnet20", "recipe=digits",
@@ -39,7 +42,7 @@ def weights(cwd):
     return file.read_bytes()
 
 
-def test_f9_what_is_not_finite_stops_the_run_and_is_named(tally, tmp_path):
+def test_a_number_that_is_not_finite_stops_the_run_and_is_named(tally, tmp_path):
     told = []
     for what in FAULTS:
         code = train(tmp_path / what, *RUN, before=partial(spoil, what))
@@ -47,7 +50,7 @@ def test_f9_what_is_not_finite_stops_the_run_and_is_named(tally, tmp_path):
     tally("F9", "not finite: told in one line, exit code 1, the last checkpoint kept", told)
 
 
-def test_f9_without_the_fault_the_run_goes_on_from_there(rounds, tally, tmp_path):
+def test_without_the_fault_the_run_goes_on_from_there(rounds, tally, tmp_path):
     assert train(tmp_path / "unbroken", *RUN) == 0
     equal = []
     for what in list(FAULTS)[: rounds(1, 6)]:

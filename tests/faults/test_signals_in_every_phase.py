@@ -1,4 +1,4 @@
-"""F3: a signal at any phase: the exit code is 128 + its number, and the rerun ends exact."""
+"""A signal in any phase: the exit code is 128 + its number, and a rerun ends exactly."""
 
 import os
 import random
@@ -13,6 +13,8 @@ import pytest
 from engine.signals import SIGNALS
 from engine.storage.checkpoint import read
 from tests.faults.children import ROOT, SMALL, run_of, said, same, tidy, train, wrap
+
+pytestmark = pytest.mark.fault("F3")
 
 PHASES = {  # what is called there, and at which of the calls the signal comes
     "build": ("engine.training.run", "prepare_device", 1),

@@ -1,4 +1,4 @@
-"""Without a network: nothing asks for one but a missing archive, which is told where to find."""
+"""Nothing uses the network except a missing archive; its error says where to get the data."""
 
 import os
 import subprocess
@@ -10,6 +10,8 @@ import pytest
 
 from engine.datasets.cifar import ARCHIVES, CIFAR
 from engine.datasets.imagenet import ImageNet
+
+pytestmark = pytest.mark.fault("B8")
 
 ROOT = Path(__file__).parent.parent.parent
 # Unix sockets carry tensors between the processes of this machine.

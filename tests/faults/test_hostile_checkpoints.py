@@ -1,4 +1,4 @@
-"""B5: a checkpoint or a configuration from elsewhere runs no code and is not loaded by mistake."""
+"""A checkpoint or configuration from elsewhere runs no code and is never loaded by mistake."""
 
 import os
 import shutil
@@ -12,6 +12,8 @@ import torch
 import models
 from attn.se import SE
 from tests.faults.children import ROOT, SMALL, run_of, said, train, wrap
+
+pytestmark = pytest.mark.fault("B5")
 
 
 class Bomb:
@@ -106,9 +108,7 @@ def test_a_configuration_from_elsewhere(tmp_path, begun, tally):
     folder = run_of(tmp_path / "run")
     config = folder / "config.yaml"
     harm = tmp_path / "harm"
-    config.write_text(
-        config.read_text().replace("engine.datasets.Digits", "os.mkdir") + f"#{harm}"
-    )
+    config.write_text(config.read_text().replace("engine.datasets.Digits", "os.mkdir") + f"#{harm}")
     ended = subprocess.run(
         [sys.executable, str(ROOT / "eval.py"), f"run={folder}"],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, cwd=tmp_path, capture_output=True, text=True,

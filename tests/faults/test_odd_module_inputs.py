@@ -1,4 +1,4 @@
-"""B7: every mechanism, on nine kinds of odd input: it works, or is refused in one line when built.
+"""Every mechanism, on nine kinds of odd input: it works, or is refused in one line when built.
 
 Nothing in between: no other shape, no NaN, no error from the depth of a library. The one exception
 is torch's own: BatchNorm has no statistics of a single value, and says so in training.
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 import attn
+
+pytestmark = pytest.mark.fault("B7")
 
 CHANNELS = 64
 FITTING = {"shuffle": {"groups": 4}}  # its 64 groups ask for 128 channels

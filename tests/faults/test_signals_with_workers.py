@@ -1,10 +1,14 @@
-"""A signal to the whole process group, with the workers: the run saves, and all of them leave."""
+"""A signal to the process group: the run saves, and the run and its workers end."""
 
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.fault("F3")
 
 ROOT = Path(__file__).parent.parent.parent
 STREAM = (

@@ -1,10 +1,13 @@
-"""Class folders with something odd about them: read right, or named in one line."""
+"""Unusual class folders are read correctly or refused in one line."""
 
+import pytest
 from PIL import Image
 
 from engine.datasets.folder import Folder
 from engine.datasets.image_files import find
 from engine.datasets.imagenet import ImageNet
+
+pytestmark = pytest.mark.fault("B3")
 
 
 def image(file):

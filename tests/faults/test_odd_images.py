@@ -1,4 +1,4 @@
-"""Images that are none, or unusual ones: each is read right or named; no other takes its place."""
+"""An unusual image is read correctly; an unreadable file is named and never replaced."""
 
 import zlib
 
@@ -13,6 +13,8 @@ from engine.datasets.stream import ReadOptions, Stream
 from engine.errors import DataError
 from engine.transforms.batch import Identity
 from engine.transforms.crop import ResizedCrop
+
+pytestmark = pytest.mark.fault("B2")
 
 COLOR = (200, 100, 50)
 

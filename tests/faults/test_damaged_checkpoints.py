@@ -1,4 +1,4 @@
-"""F4: a damaged checkpoint is never loaded as if it were whole."""
+"""A damaged checkpoint is never loaded as if it were whole."""
 
 import random
 import shutil
@@ -8,6 +8,8 @@ import torch
 
 from engine.errors import ConfigError
 from engine.storage import checkpoint
+
+pytestmark = pytest.mark.fault("F4")
 
 STATE = {"model": {"w": torch.arange(20_000.0), "b": torch.ones(7)}, "epoch": 4, "seconds": 1.5}
 
