@@ -1,9 +1,12 @@
-"""Inject every fault as often as is claimed, and count: `python scripts/faults.py [F2 F4 ...]`.
+"""Inject faults and count how many are handled: `python scripts/faults.py [F2 F4 ...]`.
 
-Runs tests/faults in full and prints one Markdown table. The exit code is 1 if one was not met.
+Runs the tests of tests/faults that are marked with the chosen faults, each as often as
+docs/reliability.md says, and prints one Markdown table. The exit code is 1 if a test failed.
 """
 
 import argparse
+import contextlib
+import io
 import json
 import os
 import platform
@@ -14,45 +17,68 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import pytest
+
 from engine.environment import revision
 
 ROOT = Path(__file__).parent.parent
+TESTS = ROOT / "tests" / "faults"
+
+
+class MarkedFiles:
+    """A pytest plugin that lists the faults of each test file: `@pytest.mark.fault("F7", "F8")`."""
+
+    def __init__(self) -> None:
+        self.faults: dict[Path, set[str]] = {}
+
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Add the faults of one test to those of its file; pytest calls this for every test."""
+        for marker in item.iter_markers("fault"):
+            self.faults.setdefault(item.path, set()).update(marker.args)
 
 
 def main() -> int:
-    """Run the tests of the chosen groups, one file after the other, and print the table."""
+    """Run the tests of the chosen faults, one file after the other, and print the table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument(
-        "groups", nargs="*", type=str.upper, help="F1 to F15, B1 to B8; default all"
-    )
-    chosen = parser.parse_args().groups
-    files = {file: groups(file) for file in sorted((ROOT / "tests" / "faults").glob("test_*.py"))}
-    if unknown := set(chosen) - {group for of in files.values() for group in of}:
-        parser.error(f"no tests of {', '.join(sorted(unknown))}")
-    wanted = [file for file, of in files.items() if not chosen or set(of) & set(chosen)]
+    parser.add_argument("faults", nargs="*", type=str.upper, help="such as F1 or B8; default: all")
+    chosen = set(parser.parse_args().faults)
+    marked = collect_faults(TESTS)
+    if unknown := chosen.difference(*marked.values()):
+        known = ", ".join(sorted(set().union(*marked.values()), key=_order))
+        parser.error(f"no test injects {', '.join(sorted(unknown))}; choose from {known}")
+    files = [file for file, faults in marked.items() if not chosen or faults & chosen]
     with tempfile.TemporaryDirectory() as folder:
         notes = Path(folder, "notes.jsonl")
         notes.touch()
-        failed = [file.name for file in wanted if not passes(file, notes)]
-        rows = [json.loads(line) for line in notes.read_text().splitlines()]
-    rows = [row for row in rows if not chosen or row["fault"] in chosen]
-    print(table(rows))
+        failed = [file.name for file in files if not passes(file, notes)]
+        counts = [json.loads(line) for line in notes.read_text().splitlines()]
+    print(table(count for count in counts if not chosen or count["fault"] in chosen))
     print(f"\n{revision()}, {platform.platform()}, {os.cpu_count()} cores")
     if failed:
-        print(f"\nnot met: {', '.join(failed)}", file=sys.stderr)
+        print(f"\nfailed: {', '.join(failed)}", file=sys.stderr)
     return int(bool(failed))
 
 
-def groups(file: Path) -> list[str]:
-    """The faults that a test file is about: test_f7_f8_together.py is about F7 and F8."""
-    words = file.stem.split("_")[1:]
-    return [word.upper() for word in words if word[0] in "bf" and word[1:].isdigit()]
+def collect_faults(tests: Path) -> dict[Path, set[str]]:
+    """The faults that each test file below `tests` is marked with; files without a mark are absent.
+
+    SystemExit with pytest's output if pytest cannot collect the tests.
+    """
+    plugin, output = MarkedFiles(), io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        code = pytest.main(
+            ["--collect-only", "-q", f"--config-file={ROOT / 'pyproject.toml'}", str(tests)],
+            [plugin],
+        )
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        sys.exit(output.getvalue())
+    return dict(sorted(plugin.faults.items()))
 
 
 def passes(file: Path, notes: Path) -> bool:
-    """Whether all tests of the file pass; what pytest says is shown only if they do not."""
+    """Whether all tests of the file pass; the output of pytest is printed only if one fails."""
     print(f"{file.name} ... ", end="", file=sys.stderr, flush=True)
     started = time.monotonic()
     ended = subprocess.run(
@@ -62,22 +88,27 @@ def passes(file: Path, notes: Path) -> bool:
         capture_output=True,
         text=True,
     )
-    word = "FAILED" if ended.returncode else "met"
+    word = "FAILED" if ended.returncode else "passed"
     print(f"{word} ({time.monotonic() - started:.0f} s)", file=sys.stderr)
     if ended.returncode:
         print(ended.stdout, ended.stderr, file=sys.stderr)
     return not ended.returncode
 
 
-def table(rows: Iterable[Mapping[str, object]]) -> str:
-    """One line for each fault and what was done, in the order of their numbers."""
+def table(counts: Iterable[Mapping[str, object]]) -> str:
+    """Markdown: one line for each fault and kind of test, in the order of the faults."""
     sums: dict[tuple[str, str], list[int]] = {}
-    for row in rows:
-        counts = sums.setdefault((row["fault"], row["what"]), [0, 0])
-        counts[:] = counts[0] + row["reached"], counts[1] + row["of"]
-    ordered = sorted(sums.items(), key=lambda item: (item[0][0][0] != "F", int(item[0][0][1:])))
+    for count in counts:
+        total = sums.setdefault((count["fault"], count["what"]), [0, 0])
+        total[:] = total[0] + count["reached"], total[1] + count["of"]
+    ordered = sorted(sums.items(), key=lambda item: _order(item[0][0]))
     lines = [f"| {fault} | {what} | {n} | {of} |" for (fault, what), (n, of) in ordered]
     return "\n".join(["| fault | what | reached | of |", "|---|---|---|---|", *lines])
+
+
+def _order(fault: str) -> tuple[bool, int]:
+    """F1, F2, ..., F15, B1, ..."""
+    return fault[0] != "F", int(fault[1:])
 
 
 if __name__ == "__main__":
