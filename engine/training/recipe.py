@@ -34,10 +34,10 @@ class Recipe:
     epochs: int
     batch_size: int
     lr: float
-    optimizer: Callable[..., Optimizer]
+    warmup_epochs: float = 0
     schedule: Callable[[float, int], float]
+    optimizer: Callable[..., Optimizer]
     augment: Augment | Crop = field(default_factory=Identity)
-    warmup_epochs: float = 0.0
     randaugment: int = 0
     mixup: float = 0.0
     cutmix: float = 0.0

@@ -25,6 +25,7 @@ from engine.errors import ConfigError, RunError
 from engine.signals import exit_on_signals
 from engine.storage.renamed import option
 from scripts.cli.messages import first_line, translated
+from scripts.cli.recipe_files import complete_recipes
 from scripts.cli.targets import UnknownTarget, options
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -35,6 +36,8 @@ SWEEP = ("-m", "--multirun")  # put first: argparse takes no words on both sides
 HYDRA = "cfg config- experimental help hydra- info multirun package resolve run shell-c version"
 FLAGS = tuple(f"--{flag}" for flag in HYDRA.split())
 VALUES_WRONG = (ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError)
+
+complete_recipes(CONF)
 
 
 class UnknownName(ConfigError):

@@ -9,7 +9,9 @@ import ast
 import functools
 import importlib.util
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 ALLOWED = ("attn.", "models.", "engine.", "torch.optim.", "torch.nn.")
 
@@ -28,6 +30,18 @@ def options(target: str) -> tuple[str, ...]:
     if found is None or isinstance(found[1], ast.FunctionDef):
         raise UnknownTarget(f"{target} is not a class of {module}")
     return tuple(_parameters(*found))
+
+
+def defaults(target: str) -> dict[str, Any]:
+    """The default of each field of the dataclass `target` that has a literal as its default."""
+    module, _, name = target.rpartition(".")
+    _, statement = _find(module, name)
+    found = {}
+    for field in statement.body:
+        if isinstance(field, ast.AnnAssign) and field.value:
+            with suppress(ValueError):  # the value is not a literal, such as field(...)
+                found[field.target.id] = ast.literal_eval(field.value)
+    return found
 
 
 def _find(module: str, name: str) -> tuple[str, ast.stmt] | None:
