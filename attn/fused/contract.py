@@ -19,8 +19,6 @@ from torch import Tensor
 
 # planes (N, P, A, B), weight (O, P, k, k), k odd -> (N, O, A, B)
 Conv = Callable[[Tensor, Tensor], Tensor]
-    [Tensor, Tensor], Tensor
-]  # planes (N, P, A, B), weight (O, P, k, k) -> (N, O, A, B)
 
 
 class MapMoments(Protocol):
