@@ -7,12 +7,12 @@ maxima, each gets its share of the gradient here; there, one of them gets it all
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from attn.fused.moments import Moments
+from attn.fused.contract import ClosedForm, Conv, MapMoments
 from attn.reduction import hidden_channels
 
 POOLS = {
@@ -21,10 +21,7 @@ POOLS = {
     "lp": lambda x: torch.linalg.vector_norm(x, dim=(2, 3)),  # p = 2; gradient 0 at 0
     "lse": lambda x: x.flatten(2).logsumexp(2),
 }
-OF_MOMENTS = {
-    "avg": lambda x: x.mean,
-    "max": lambda x: x.max,
-}  # the same, for `attn.fused.epilogue`
+FROM_MOMENTS = {"avg": lambda x: x.mean, "max": lambda x: x.max}
 ORDERS = {"channel-first": ("channel", "spatial"), "spatial-first": ("spatial", "channel")}
 
 
@@ -47,9 +44,9 @@ class ChannelGate(nn.Module):
         gate = sum(self.mlp(POOLS[pool](x)) for pool in self.pools).sigmoid()
         return x * gate[:, :, None, None]
 
-    def gate_logits(self, x: Moments) -> tuple[None, Tensor]:
-        """For `attn.fused.epilogue`, if it knows all the pools."""
-        return None, sum(self.mlp(OF_MOMENTS[pool](x)) for pool in self.pools)
+    def gate_logits(self, x: MapMoments) -> tuple[None, Tensor]:
+        """The logits (N, C), if all pools are among FROM_MOMENTS."""
+        return None, sum(self.mlp(FROM_MOMENTS[pool](x)) for pool in self.pools)
 
 
 class SpatialGate(nn.Module):
@@ -69,10 +66,8 @@ class SpatialGate(nn.Module):
         pooled = pooled.contiguous(memory_format=torch.channels_last)  # 4 times as fast backward
         return x * self.bn(self.conv(pooled)).sigmoid()
 
-    def plane_gates(
-        self, pooled: Sequence[Tensor], conv: Callable[[Tensor, Tensor], Tensor]
-    ) -> list[Tensor]:
-        """For `attn.fused.epilogue`."""
+    def plane_gates(self, pooled: Sequence[Tensor], conv: Conv) -> list[Tensor]:
+        """The gate (N, 1, H, W) of one pooled map (N, 2, H, W)."""
         return [self.bn(conv(p, self.conv.weight)).sigmoid() for p in pooled]
 
 
@@ -95,9 +90,13 @@ class CBAM(nn.Module):
             "spatial": SpatialGate(kernel_size),
         }
         self.gates = nn.Sequential(OrderedDict((name, gates[name]) for name in ORDERS[order]))
-        if order == "channel-first" and set(pools) <= set(OF_MOMENTS):
-            self.gate_logits = gates["channel"].gate_logits
-            self.pooled_axes, self.plane_gates = (3,), gates["spatial"].plane_gates
 
     def forward(self, x: Tensor) -> Tensor:
         return self.gates(x)
+
+    def closed_form(self) -> ClosedForm | None:
+        """None where the spatial gate comes first, or where a pool is no moment."""
+        channel, spatial = self.gates
+        if not isinstance(channel, ChannelGate) or not set(channel.pools) <= set(FROM_MOMENTS):
+            return None
+        return ClosedForm(channel.gate_logits, pooled_axes=(3,), plane_gates=spatial.plane_gates)

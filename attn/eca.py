@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from attn.fused.moments import Moments
+from attn.fused.contract import ClosedForm
 
 
 def adaptive_kernel_size(channels: int, gamma: int = 2, b: int = 1) -> int:
@@ -46,9 +46,8 @@ class ECA(nn.Module):
         windows = F.pad(mean, (k // 2, k // 2)).unfold(1, k, 1)
         return (windows @ self.conv.weight.view(k, 1))[:, :, 0]
 
-    def gate_logits(self, x: Moments) -> tuple[None, Tensor]:
-        """For `attn.fused.epilogue`."""
-        return None, self.interact(x.mean)
+    def closed_form(self) -> ClosedForm:
+        return ClosedForm(lambda x: (None, self.interact(x.mean)))
 
 
 def _kernel_size(channels: int, choice: int | Sequence[int] | None, stage: int | None) -> int:

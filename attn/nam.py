@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from attn.fused.moments import Moments, track
+from attn.fused.contract import ClosedForm, MapMoments
+from attn.fused.moments import track
 
 
 def normalized(scale: Tensor) -> Tensor:
@@ -30,8 +31,8 @@ class ChannelGate(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x * _weighted(self.bn, x).sigmoid()
 
-    def gate_logits(self, x: Moments) -> tuple[Tensor, Tensor]:
-        """For `attn.fused.epilogue`: the gate's batch norm knows its statistics from those of x."""
+    def gate_logits(self, x: MapMoments) -> tuple[Tensor, Tensor]:
+        """The logits as scale⊙x + shift, both (C,); updates the running statistics of the BN."""
         track(self.bn, x.batch_mean, x.batch_var, x.count)
         w = normalized(self.bn.weight)
         scale = w * self.bn.weight * (x.batch_var + self.bn.eps).rsqrt()
@@ -68,11 +69,15 @@ class NAM(nn.Module):
             raise ValueError("spatial=True has a weight per pixel: say the map's size=(H, W)")
         self.channel = ChannelGate(channels)
         self.spatial = SpatialGate(size) if spatial else nn.Identity()
-        if not spatial:
-            self.gate_logits = self.channel.gate_logits
 
     def forward(self, x: Tensor) -> Tensor:
         return self.spatial(self.channel(x))
+
+    def closed_form(self) -> ClosedForm | None:
+        """None with the spatial gate: its statistics do not follow from the channels' moments."""
+        if isinstance(self.spatial, SpatialGate):
+            return None
+        return ClosedForm(self.channel.gate_logits, per_image=False)
 
     def penalty(self) -> Tensor:
         """Σ|γ| + Σ|λ|, the sparsity term of the paper's loss, to be scaled by the recipe's p.

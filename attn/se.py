@@ -6,7 +6,7 @@ Reference: hujie-frank/SENet @ 0262d43 (Caffe), whose two layers have biases. Po
 
 from torch import Tensor, nn
 
-from attn.fused.moments import Moments
+from attn.fused.contract import ClosedForm
 from attn.reduction import hidden_channels
 
 
@@ -27,6 +27,5 @@ class SE(nn.Module):
     def excite(self, mean: Tensor) -> Tensor:
         return self.fc2(self.relu(self.fc1(mean)))
 
-    def gate_logits(self, x: Moments) -> tuple[None, Tensor]:
-        """For `attn.fused.epilogue`."""
-        return None, self.excite(x.mean)
+    def closed_form(self) -> ClosedForm:
+        return ClosedForm(lambda x: (None, self.excite(x.mean)))

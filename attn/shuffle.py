@@ -8,7 +8,7 @@ one scale and one shift per map.
 import torch
 from torch import Tensor, nn
 
-from attn.fused.moments import Moments
+from attn.fused.contract import ClosedForm
 
 EPS = 1e-5
 
@@ -40,16 +40,15 @@ class ShuffleAttention(nn.Module):
         var, mean = torch.var_mean(x, (2, 3), correction=0)
         affine = self.affine(mean, var)
         scale, shift = (t.to(x.dtype)[:, :, None, None] for t in affine)
-        return self.rest(x * torch.addcmul(shift, scale, x).sigmoid())
+        return self.interleave(x * torch.addcmul(shift, scale, x).sigmoid())
 
-    def rest(self, x: Tensor) -> Tensor:
+    def interleave(self, x: Tensor) -> Tensor:
         """The two halves of all channels, interleaved."""
         y = x.movedim(1, -1).unflatten(-1, (2, -1)).transpose(-1, -2).flatten(-2)
         return y.movedim(-1, 1)
 
-    def gate_logits(self, x: Moments) -> tuple[Tensor, Tensor]:
-        """For `attn.fused.epilogue`."""
-        return self.affine(x.mean, x.var)
+    def closed_form(self) -> ClosedForm:
+        return ClosedForm(lambda x: self.affine(x.mean, x.var), finish=self.interleave)
 
     def affine(self, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:
         """The logits as scale⊙x + shift, both (N, C); scale is 0 in the channel halves."""

@@ -7,7 +7,7 @@ of a sample (n − 1 below; here that of one pixel is 0). The gate starts at 0.5
 import torch
 from torch import Tensor, nn
 
-from attn.fused.moments import Moments
+from attn.fused.contract import ClosedForm
 
 EPS = 1e-5
 
@@ -32,6 +32,5 @@ class SRM(nn.Module):
         std = (var * (pixels / max(pixels - 1, 1)) + EPS).sqrt()
         return self.bn(self.style[0] * mean + self.style[1] * std)
 
-    def gate_logits(self, x: Moments) -> tuple[None, Tensor]:
-        """For `attn.fused.epilogue`."""
-        return None, self.integrate(x.mean, x.var, x.pixels)
+    def closed_form(self) -> ClosedForm:
+        return ClosedForm(lambda x: (None, self.integrate(x.mean, x.var, x.pixels)))

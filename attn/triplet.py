@@ -6,10 +6,12 @@ this file reduces over an axis; the kernel of the C·H gate is the transpose of 
 maxima, each gets its share of the gradient here; there, one of them gets it all.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from attn.fused.contract import ClosedForm, Conv
 
 CHANNELS_LAST = {1: 3, 2: 1, 3: 2}  # where (N, H, W, C) has each axis of (N, C, H, W)
 
@@ -31,8 +33,8 @@ class Gate(nn.Module):
         pooled = pooled.contiguous(memory_format=torch.channels_last)  # 4 times as fast backward
         return self.bn(self.conv(pooled)).sigmoid().movedim(1, self.dim)
 
-    def of(self, pooled: Tensor, conv: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-        """The gate of a pooled map whose channels come last."""
+    def from_pooled(self, pooled: Tensor, conv: Conv) -> Tensor:
+        """The gate (N, 1, A, B) of a pooled map (N, 2, A, B) whose channels, if any, come last."""
         weight = self.conv.weight if self.dim == 1 else self.conv.weight.mT
         return self.bn(conv(pooled, weight)).sigmoid()
 
@@ -50,15 +52,18 @@ class Triplet(nn.Module):
         if spatial:
             self.hw = Gate(1, kernel_size)
             nn.init.zeros_(self.hw.bn.weight)
-        self.pooled_axes = tuple(CHANNELS_LAST[gate.dim] for gate in self.children())
 
     def forward(self, x: Tensor) -> Tensor:
         gates = [gate(x) for gate in self.children()]
         return x * (sum(gates) / len(gates))
 
-    def plane_gates(
-        self, pooled: Sequence[Tensor], conv: Callable[[Tensor, Tensor], Tensor]
-    ) -> list[Tensor]:
-        """For `attn.fused.epilogue`."""
+    def closed_form(self) -> ClosedForm:
+        axes = tuple(CHANNELS_LAST[gate.dim] for gate in self.children())
+        return ClosedForm(per_image=False, pooled_axes=axes, plane_gates=self.plane_gates)
+
+    def plane_gates(self, pooled: Sequence[Tensor], conv: Conv) -> list[Tensor]:
+        """A gate (N, 1, A, B) from each pooled map (N, 2, A, B), in the order of the children."""
         gates = list(self.children())
-        return [gate.of(p, conv) / len(gates) for gate, p in zip(gates, pooled, strict=True)]
+        return [
+            gate.from_pooled(p, conv) / len(gates) for gate, p in zip(gates, pooled, strict=True)
+        ]

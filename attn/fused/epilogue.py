@@ -1,26 +1,21 @@
-"""The end of a residual block, act(shortcut + attention(norm(y))), for little more than it costs
-without the attention.
+"""The end of a residual block, act(shortcut + attention(norm(y))), as one fused region.
 
-Module by module each step of it reads and writes the whole map, and attention doubles their number.
-But after a batch norm most gates follow from the moments of y, the convolution's output, and those
-the norm needs anyhow: y is read once for its moments and once more to write the block's output, and
-so it is in the backward pass. What lies between is (N, C) and ordinary autograd.
+Module by module, each step reads and writes the whole map, and attention doubles the number of
+steps. But after a batch norm most gates follow from the moments of y, the convolution's output,
+and the batch norm computes moments of y anyway. The fused epilogue reads y once for its moments and
+once more to write the block's output; the backward pass does the same. Everything in between has
+shape (N, C) and is ordinary autograd. Gates from pools of the branch take a third pass each way.
 
-A module takes part by a method `gate_logits(x: Moments) -> (scale, shift)`: its output is then
-x⊙σ(scale⊙x + shift), each (C,) or (N, C), or x⊙σ(shift) where scale is None. What it does to that
-product, if anything, it says by `rest(x)`.
+`attn.fused.contract` says how a module takes part. The region has two forms:
 
-Or by `pooled_axes`, of (N, H, W, C), and `plane_gates(pooled, conv)`: that product, or x where no
-`gate_logits` are, is pooled over each of these axes; of maximum and mean, (N, 2, ...),
-`plane_gates` makes a gate (N, 1, ...) for each axis; their sum multiplies what was pooled. It takes
-a third pass each way. `conv(planes, weight)` is there because the library's is slow for so few
-planes.
+- `attn.fused.function`, for a network that Python runs: passes that Inductor compiled beforehand;
+- `attn.fused.traced`, for a network that `torch.compile` compiles as a whole.
 
-A module's `forward` stays what it means, and is what runs wherever `FusedEpilogue` does not apply.
+Where neither applies, the modules run one by one.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -28,8 +23,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from attn.fused.function import FusedEpilogueFunction
+from attn.fused.contract import LinearFusion, closed_form
+from attn.fused.function import fused_epilogue
 from attn.fused.kernels import EAGER, compiled
+from attn.fused.traced import traced_epilogue
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 KINDS = 256  # of calls that a pass is compiled for, by types, gates and sizes: many networks
@@ -37,24 +34,32 @@ KINDS = 256  # of calls that a pass is compiled for, by types, gates and sizes: 
 
 @dataclass
 class FusedEpilogue:
-    """Fills the slot `epilogue`: the fused end where it `applies`, else the modules one by one.
+    """Fills the slot `epilogue`: the fused region where it `applies`, else the modules one by one.
 
-    Only on `devices` and for maps of more than `elements` numbers, below which Python takes longer
-    than the map; with gates from pools, of more than an eighth of that. Its numbers are those of
-    the modules but for rounding, which is the same every time. The first map compiles the passes,
-    some ten seconds once on a machine, with gates from pools up to a minute; where that fails,
-    for want of a compiler, the modules run. Not `compiled` it is slow, for tests.
+    The region's numbers are those of the modules up to rounding, and the same every time.
+
+    In a network that Python runs, the region is used on `devices` and for maps of more than
+    `elements` numbers: for a smaller map, Python takes longer than the map. With gates from pools
+    an eighth of that number is enough. The first map compiles the passes, which takes about ten
+    seconds once on a machine, and up to a minute with gates from pools. If nothing can be compiled,
+    the modules run. `compiled=False` runs the passes uncompiled: slow, for tests.
+
+    In a network that `torch.compile` compiles, the region is used on the devices in `traced`, for
+    maps of any size. Give `torch.compile` the options `attn.fused.traced.INDUCTOR_OPTIONS`.
     """
 
     devices: Sequence[str] = ("cpu",)
     elements: int = 2**20
     compiled: bool = True
+    traced: Sequence[str] = ("cuda",)
 
     def __post_init__(self) -> None:
         if self.elements < 0:
             raise ValueError(f"elements must be 0 or more, got {self.elements}")
-        if unknown := set(self.devices) - {"cpu", "cuda"}:
-            raise ValueError(f"devices has {', '.join(sorted(unknown))}: choose from cpu, cuda")
+        for option in ("devices", "traced"):
+            if unknown := set(getattr(self, option)) - {"cpu", "cuda"}:
+                names = ", ".join(sorted(unknown))
+                raise ValueError(f"{option} has {names}: choose from cpu, cuda")
         self._works = None if self.compiled else True  # None: not tried yet
 
     def __call__(
@@ -67,20 +72,28 @@ class FusedEpilogue:
         act: nn.Module,
     ) -> Tensor:
         """act(fusion(shortcut, attention(norm(y)))), y from the branch's last convolution."""
-        least = self.elements // 8 if hasattr(attention, "pooled_axes") else self.elements
-        wanted = y.numel() > least and y.device.type in self.devices and not is_traced()
-        applied = wanted and applies(y, norm, attention, fusion, shortcut, act)
-        if not applied or not self._compiles(y):
+        region = self._region(y, norm, attention, fusion, shortcut, act)
+        if region is None:
             return act(fusion(shortcut, attention(norm(y))))
-        parameters = [p for m in (norm, attention) for p in m.parameters() if p.requires_grad]
-        fused = partial(
-            FusedEpilogueFunction.apply, compiled() if self.compiled else EAGER, norm, attention
-        )
-        if hasattr(attention, "rest"):
-            branch = fused(False, y, None, *parameters)
-            return act(fusion(shortcut, attention.rest(branch)))
+        form = attention.closed_form()
+        if form.finish is not None:
+            branch = region(norm, form, attention, False, y, None)
+            return act(fusion(shortcut, form.finish(branch)))
         added = shortcut if fusion.adds else None
-        return fused(isinstance(act, nn.ReLU), y, added, *parameters)
+        return region(norm, form, attention, isinstance(act, nn.ReLU), y, added)
+
+    def _region(self, y: Tensor, *modules_and_shortcut: object) -> Callable[..., Tensor] | None:
+        """The form of the region that computes this block's end; None if the modules must run."""
+        if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
+            wanted = y.device.type in self.traced and applies(y, *modules_and_shortcut)
+            return traced_epilogue if wanted else None
+        if is_traced() or y.device.type not in self.devices or y.numel() <= self.elements // 8:
+            return None
+        form = closed_form(modules_and_shortcut[1])
+        if form is None or not (form.pooled_axes or y.numel() > self.elements):
+            return None
+        works = applies(y, *modules_and_shortcut) and self._compiles(y)
+        return partial(fused_epilogue, compiled() if self.compiled else EAGER) if works else None
 
     def _compiles(self, y: Tensor) -> bool:
         if self._works is None:
@@ -100,8 +113,8 @@ def applies(
     modules = [norm, *attention.modules(), fusion, act]
     wide = torch.promote_types(y.dtype, torch.float32)
     return (
-        (hasattr(attention, "gate_logits") or hasattr(attention, "pooled_axes"))
-        and hasattr(fusion, "adds")
+        closed_form(attention) is not None
+        and isinstance(fusion, LinearFusion)
         and type(act) in (nn.ReLU, nn.Identity)
         and torch.is_grad_enabled()
         and _is_image(y)

@@ -29,7 +29,7 @@ OPTIONS = {"realize_reads_threshold": 64, "realize_opcount_threshold": 512}
 
 def moments(y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Mean and biased variance of each image's channels, (N, C), and of the batch's, (C,)."""
-    rows = _rows(y)
+    rows = rows_of(y)
     first = rows[:, :1]  # shifted by a value of the map, squares do not cancel
     d = rows - first
     shifted = d.mean(1)
@@ -41,14 +41,14 @@ def moments(y: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 def peaks(y: Tensor, sign: Tensor) -> Tensor:
     """(N, C): each image's largest value in a channel, where sign (C,) is 1, or smallest, at -1."""
-    return (_rows(y) * sign).amax(1) * sign
+    return (rows_of(y) * sign).amax(1) * sign
 
 
 def pools(
     y: Tensor, center: Tensor, coefficients: Sequence[Tensor], axes: Sequence[int]
 ) -> list[Tensor]:
     """Of the branch, for each axis of (N, H, W, C): maxima and means."""
-    v = _lines(_branch(_rows(y) - center, *map(_each, coefficients)), y)
+    v = lines_of(branch_of(rows_of(y) - center, *map(each, coefficients)), y)
     return [pool for axis in axes for pool in (v.amax(axis, True), v.mean(axis, True))]
 
 
@@ -61,10 +61,10 @@ def join(
     relu: bool,
 ) -> Tensor:
     """The block's output: relu(shortcut + gated branch), any part of which may be missing."""
-    branch = _branch(_rows(y) - center, *map(_each, coefficients))
+    branch = branch_of(rows_of(y) - center, *map(each, coefficients))
     branch = _gated(branch, gates, y)
-    out = branch if shortcut is None else _rows(shortcut) + branch
-    return _image(out.relu() if relu else out, y)
+    out = branch if shortcut is None else rows_of(shortcut) + branch
+    return image_of(out.relu() if relu else out, y)
 
 
 def gather(
@@ -76,8 +76,8 @@ def gather(
     maxima: Sequence[Tensor],
 ) -> list[Tensor]:
     """For each axis: the gradient of its gate from `g`, the output's, and how many are maximal."""
-    v = _lines(_branch(_rows(y) - center, *map(_each, coefficients)), y)
-    through = _lines(_rows(g), y) * v
+    v = lines_of(branch_of(rows_of(y) - center, *map(each, coefficients)), y)
+    through = lines_of(rows_of(g), y) * v
     return [
         total
         for axis, top in zip(axes, maxima, strict=True)
@@ -94,15 +94,15 @@ def sums(
     peak: Tensor | None,
 ) -> list[Tensor]:
     """The gradients of the coefficients from `g`, that of the output; how many are at the peak."""
-    rows = _rows(y)
-    _, *pulled = _pulled(_rows(g), rows - center, y, coefficients, planes)
-    of_images = [p.sum(1) for p in pulled]
-    of_coefficients = [
-        s if s.shape == c.shape else s.sum(0) for s, c in zip(of_images, coefficients, strict=True)
+    rows = rows_of(y)
+    _, *pulled = _pulled(rows_of(g), rows - center, y, coefficients, planes)
+    per_image = [p.sum(1) for p in pulled]
+    grad_coefficients = [
+        s if s.shape == c.shape else s.sum(0) for s, c in zip(per_image, coefficients, strict=True)
     ]
     if peak is None:
-        return of_coefficients
-    return [*of_coefficients, (rows == _each(peak)).sum(1, dtype=rows.dtype)]
+        return grad_coefficients
+    return [*grad_coefficients, (rows == each(peak)).sum(1, dtype=rows.dtype)]
 
 
 def pull(
@@ -114,16 +114,16 @@ def pull(
     constant: Tensor,
     linear: Tensor,
     peak: Tensor | None,
-    of_peak: Tensor | None,
+    grad_peak: Tensor | None,
 ) -> Tensor:
     """The gradient of y: through the branch, the moments, as constant + linear⊙d, and the peaks."""
-    rows = _rows(y)
+    rows = rows_of(y)
     d = rows - center
-    through, *_ = _pulled(_rows(g), d, y, coefficients, planes)
-    of_rows = through + _each(constant) + _each(linear) * d
+    through, *_ = _pulled(rows_of(g), d, y, coefficients, planes)
+    grad_rows = through + each(constant) + each(linear) * d
     if peak is not None:
-        of_rows = of_rows + torch.where(rows == _each(peak), _each(of_peak), 0)
-    return _image(of_rows, y)
+        grad_rows = grad_rows + torch.where(rows == each(peak), each(grad_peak), 0)
+    return image_of(grad_rows, y)
 
 
 @dataclass(frozen=True)
@@ -158,12 +158,12 @@ def compiled() -> Passes:
     )
 
 
-def _each(small: Tensor) -> Tensor:
+def each(small: Tensor) -> Tensor:
     """(C,) or (N, C) against rows."""
     return small.unsqueeze(-2)
 
 
-def _branch(d: Tensor, slope: Tensor, offset: Tensor, *gate: Tensor) -> Tensor:
+def branch_of(d: Tensor, slope: Tensor, offset: Tensor, *gate: Tensor) -> Tensor:
     x = slope * d + offset
     return x * _sigmoid(x, *gate) if gate else x
 
@@ -175,26 +175,26 @@ def _pulled(
     coefficients: Sequence[Tensor],
     planes: Sequence[Tensor],
 ) -> tuple[Tensor, ...]:
-    """`g`, the output's gradient, through the gates, the pools and `_branch`."""
-    small = tuple(map(_each, coefficients))
+    """`g`, the output's gradient, through the gates, the pools and `branch_of`."""
+    small = tuple(map(each, coefficients))
     if planes:
-        v = _lines(_branch(d, *small), like)
-        g = _through_planes(_lines(g, like), v, planes).flatten(1, 2)
-    return _through_branch(g, d, *small)
+        v = lines_of(branch_of(d, *small), like)
+        g = through_planes(lines_of(g, like), v, planes).flatten(1, 2)
+    return through_branch(g, d, *small)
 
 
-def _through_planes(g: Tensor, v: Tensor, planes: Sequence[Tensor]) -> Tensor:
+def through_planes(g: Tensor, v: Tensor, planes: Sequence[Tensor]) -> Tensor:
     """What the gates and the pools make of `g` for the branch v."""
     g = g * sum(planes[::4])
-    for top, of_top, of_each in zip(planes[1::4], planes[2::4], planes[3::4], strict=True):
-        g = g + of_each + torch.where(v == top, of_top, 0)
+    for top, grad_max, grad_mean in zip(planes[1::4], planes[2::4], planes[3::4], strict=True):
+        g = g + grad_mean + torch.where(v == top, grad_max, 0)
     return g
 
 
-def _through_branch(
+def through_branch(
     g: Tensor, d: Tensor, slope: Tensor, offset: Tensor, *gate: Tensor
 ) -> tuple[Tensor, ...]:
-    """g times the derivatives of `_branch` in its arguments, element by element."""
+    """g times the derivatives of `branch_of` in its arguments, element by element."""
     if not gate:
         return g * slope, g * d, g
     x = slope * d + offset
@@ -209,19 +209,19 @@ def _sigmoid(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def _gated(rows: Tensor, gates: Sequence[Tensor], like: Tensor) -> Tensor:
-    return (_lines(rows, like) * sum(gates)).flatten(1, 2) if gates else rows
+    return (lines_of(rows, like) * sum(gates)).flatten(1, 2) if gates else rows
 
 
-def _rows(x: Tensor) -> Tensor:
+def rows_of(x: Tensor) -> Tensor:
     rows = x.permute(0, 2, 3, 1).flatten(1, 2)
     return rows.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _lines(rows: Tensor, like: Tensor) -> Tensor:
+def lines_of(rows: Tensor, like: Tensor) -> Tensor:
     """(N, H, W, C)"""
     return rows.unflatten(1, like.shape[2:])
 
 
-def _image(rows: Tensor, like: Tensor) -> Tensor:
+def image_of(rows: Tensor, like: Tensor) -> Tensor:
     n, c, h, w = like.shape
     return rows.to(like.dtype).view(n, h, w, c).permute(0, 3, 1, 2)

@@ -1,31 +1,38 @@
-"""What `attn.fused.epilogue` tells a module of a map that is never computed."""
+"""The moments of norm(y), from the moments of y: the map norm(y) is never computed."""
 
-from functools import cached_property, partial
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from attn.fused.kernels import Passes
 
+class NormMoments:
+    """The `MapMoments` of norm(y), for a batch norm in training. They are differentiable.
 
-class Moments:
-    """What is known of a map x that has not been computed: norm(y), in training.
-
-    `batch_mean` and `batch_var` (C,); `mean`, `var` and `max` (N, C), of each image's channel.
-    Variances are biased. `pixels` is H·W, `count` N·H·W.
+    Building one updates the running statistics of `norm`.
     """
 
-    def __init__(self, passes: Passes, norm: nn.BatchNorm2d, y: Tensor) -> None:
-        """From the moments of y, which `norm` takes into its running statistics."""
-        self.of_y = [m.requires_grad_() for m in passes.moments(y)]
-        self._mean, self._var, self._batch_mean, batch_var = self.of_y
-        self.pixels = y.shape[2] * y.shape[3]
-        self.count = len(y) * self.pixels
+    def __init__(
+        self,
+        norm: nn.BatchNorm2d,
+        shape: torch.Size,
+        of_y: Sequence[Tensor | None],
+        peaks: Callable[[Tensor], Tensor],
+    ) -> None:
+        """`of_y` holds mean and var (N, C), batch_mean and batch_var (C,) of y, which is `shape`d.
+
+        The first two may be None if nobody reads `mean`, `var` and `max`. `peaks(sign)` returns the
+        largest y of each image and channel, (N, C), where sign (C,) is 1, or the smallest, at -1.
+        """
+        self._mean, self._var, self._batch_mean, batch_var = of_y
+        self.pixels = shape[2] * shape[3]
+        self.count = shape[0] * self.pixels
         track(norm, self._batch_mean, batch_var, self.count)
         self.slope = norm.weight * (batch_var + norm.eps).rsqrt()
         self.batch_mean = norm.bias
         self.batch_var = self.slope.square() * batch_var
-        self._peaks = partial(passes.peaks, y)
+        self._peaks = peaks
 
     @property
     def mean(self) -> Tensor:
@@ -37,25 +44,24 @@ class Moments:
 
     @cached_property
     def max(self) -> Tensor:
-        """Takes a pass of its own; the pixels with the extreme y share its gradient."""
-        sign = torch.where(self.slope.detach() < 0, -1.0, 1.0)
-        self.of_y.append(self._peaks(sign).requires_grad_())
-        return torch.addcmul(self.batch_mean, self.slope, self.of_y[-1] - self._batch_mean)
+        """Takes one more pass over y; the pixels that hold the extreme y share its gradient."""
+        peak = self._peaks(torch.where(self.slope.detach() < 0, -1.0, 1.0))
+        return torch.addcmul(self.batch_mean, self.slope, peak - self._batch_mean)
 
     @property
     def center(self) -> Tensor:
-        """The mean of y over the batch, as a constant."""
+        """The mean of y over the batch, (C,), as a constant."""
         return self._batch_mean.detach()
 
     @property
     def offset(self) -> Tensor:
-        """Of x = slope⊙(y - center) + offset."""
+        """The offset of norm(y) = slope⊙(y - center) + offset, (C,)."""
         return torch.addcmul(self.batch_mean, self.slope, self.center - self._batch_mean)
 
 
 @torch.no_grad()
 def track(bn: nn.Module, mean: Tensor, var: Tensor, count: int) -> None:
-    """What a batch norm in training does to its running statistics; `var` is biased."""
+    """Update the running statistics as a batch norm in training does; `var` is biased."""
     bn.num_batches_tracked.add_(1)
     bn.running_mean.lerp_(mean, bn.momentum)
     bn.running_var.lerp_(var * (count / (count - 1)), bn.momentum)

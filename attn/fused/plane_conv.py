@@ -35,8 +35,8 @@ def slide_back(padded: Tensor, grad: Tensor, weight: Tensor) -> Tensor:
     k, width = weight.shape[-1], grad.shape[-1]
     columns = padded.unfold(2, k, 1)[:, None]
     g = grad[:, :, None, :, :, None]
-    of_rows = [(columns[..., j : j + width, :] * g).sum(4) for j in range(k)]
-    return torch.stack(of_rows, -1).sum((0, 3))
+    per_row = [(columns[..., j : j + width, :] * g).sum(4) for j in range(k)]
+    return torch.stack(per_row, -1).sum((0, 3))
 
 
 class Conv(Function):
@@ -62,8 +62,8 @@ class Conv(Function):
         slide, slide_back = ctx.passes
         padded, weight = ctx.saved_tensors
         turned = weight.transpose(0, 1).flip(2, 3)
-        of_planes = slide(_padded(grad, weight), turned)
-        return None, None, of_planes, slide_back(padded, grad, weight)
+        grad_planes = slide(_padded(grad, weight), turned)
+        return None, None, grad_planes, slide_back(padded, grad, weight)
 
 
 def _padded(planes: Tensor, weight: Tensor) -> Tensor:
