@@ -1,1 +1,1 @@
-"""Finished runs, read from disk and compared. Importing it imports no torch."""
+"""Read finished runs from disk and compare them. This package does not import torch."""

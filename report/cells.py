@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from report.published import Published
-from report.table import Comparison, Row, Spread
+from report.table import Comparison, Spread, TableRow
 
 Cells = list[tuple[str, ...]]
 
@@ -85,7 +85,7 @@ def plus_minus(spread: Spread | None, form: str = ".2f") -> str:
     return f"{mean:{form}}" + (f" ± {deviation:.2f}" if deviation is not None else "")
 
 
-def _accuracy(row: Row) -> tuple[str, ...]:
+def _accuracy(row: TableRow) -> tuple[str, ...]:
     if not row.n:
         return (row.name, "missing", "0", *[""] * 6)
     found, best = row.difference, row.spread("best_top1")
@@ -102,7 +102,7 @@ def _accuracy(row: Row) -> tuple[str, ...]:
     )
 
 
-def _interval(row: Row) -> str:
+def _interval(row: TableRow) -> str:
     found = row.difference
     if found is None:
         return ""
@@ -118,7 +118,7 @@ def _number(value: float | None, form: Callable[[float], str]) -> str:
     return "" if value is None else form(value)
 
 
-def _cost(row: Row, baseline: Row | None) -> tuple[str, ...]:
+def _cost(row: TableRow, baseline: TableRow | None) -> tuple[str, ...]:
     own = row.records[0]
     base = baseline.records[0] if baseline and baseline.n and row is not baseline else None
     counted = [
@@ -142,7 +142,7 @@ def _percent(value: float, base: float | None) -> str:
     return f"{100 * (value / base - 1):+.2f}" if base else ""
 
 
-def _beside(row: Row, value: Published, source: int) -> tuple[str, ...]:
+def _beside(row: TableRow, value: Published, source: int) -> tuple[str, ...]:
     ours = row.spread("top1")
     gap = f"{ours[0] - value.top1:+.2f}" if ours else ""
     return (

@@ -1,4 +1,4 @@
-"""What runs of several seeds logged, epoch by epoch -> one curve with its spread."""
+"""Logs of runs over several seeds -> one curve of the mean with its spread."""
 
 import json
 from collections.abc import Iterable
@@ -11,9 +11,9 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Curve:
-    """`mean` and `std` over `n` runs at each of `epochs` (from 1); three arrays of one length.
+    """`mean` and `std` over `n` runs at each of `epochs` (1, 2, ...): three arrays of one length.
 
-    `std` is the sample deviation (n - 1): NaN where there is one run.
+    `std` is the sample standard deviation (n - 1). With one run `std` is NaN.
     """
 
     epochs: np.ndarray
@@ -23,9 +23,10 @@ class Curve:
 
 
 def curves(folders: Iterable[Path], key: str) -> Curve:
-    """The curve of `key`, as in "test.top1", over the runs in `folders`, running ones as well.
+    """The curve of `key`, for example "test.top1", over the runs in `folders`.
 
-    Of the runs that have logged `key`, which `n` counts, only the epochs that all of them have.
+    Unfinished runs count too. `n` is the number of runs that have logged `key`. The curve has
+    the epochs that all of these runs have logged.
     """
     logged = [series for folder in folders if (series := _series(folder, key))]
     epochs = sorted(set.intersection(*map(set, logged))) if logged else []
@@ -38,7 +39,7 @@ def curves(folders: Iterable[Path], key: str) -> Curve:
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
-    """The lines of its metrics.jsonl, one per epoch; without one torn off in being written."""
+    """The rows of metrics.jsonl in `folder`, one per epoch. A half-written last line is skipped."""
     try:
         lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What was printed elsewhere: the `published` part of a conf/table/*.yaml -> one record a value."""
+"""Published numbers: the `published` section of conf/table/*.yaml -> one record per value."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ KEYS = (*CITATION, "note", "values", "cost")
 
 @dataclass(frozen=True)
 class Published:
-    """One value as its authors printed it, an error rate turned into accuracy, with its citation.
+    """One published accuracy with its citation. A published error rate is given as accuracy.
 
-    `seen`: read in the source; `recalled`: from memory, to be checked before it is quoted.
+    `evidence` is "seen" (read in the source) or "recalled" (from memory: check before quoting).
     """
 
     source: str
@@ -26,12 +26,12 @@ class Published:
     row: str
     top1: float  # %
     top5: float | None = None  # %
-    params: str | None = None  # as printed, in the source's units
-    macs: str | None = None
+    params: str | None = None  # as printed, in the units of the source
+    macs: str | None = None  # as printed
 
 
 def published(entries: Sequence[Mapping[str, Any]]) -> list[Published]:
-    """All values of all entries, in their order; ValueError, of one line, where one is wrong."""
+    """All values of all entries, in order. ValueError with one line if an entry is wrong."""
     return [value for index, entry in enumerate(entries) for value in _entry(index, entry)]
 
 

@@ -1,4 +1,4 @@
-"""What `scripts/speed.py` measured: the times of all workloads -> ratios, CSV, JSON."""
+"""Measurements of `scripts/speed.py`: times of all workloads -> ratios, CSV, JSON."""
 
 import csv
 import io
@@ -8,16 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-OPERATIONS = {"train": 6, "infer": 2}  # per multiply-accumulate; the backward pass is two of them
-RATIOS = (  # of a row, in training and in inference
+OPERATIONS = {
+    "train": 6,
+    "infer": 2,
+}  # per multiply-accumulate; training is three forward passes
+RATIOS = (  # of one row, for training and for inference
     "over_plain", "speedup", "over_loop", "over_convolutions", "over_arithmetic", "loader_share",
 )  # fmt: skip
-Times = Mapping[str, Sequence[float]]  # seconds for an image, round by round
+Times = Mapping[str, Sequence[float]]  # workload -> seconds per image, round by round
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """Of two times of the same round: the median over the rounds, and the range."""
+    """The ratio of two times of the same round: median and range over the rounds."""
 
     median: float
     low: float
@@ -33,11 +36,12 @@ class Ratio:
 
 
 @dataclass(frozen=True)
-class Row:
-    """A workload that is reported, what was `chosen` for it, and the names of the others.
+class SpeedRow:
+    """One reported workload: its `name`, its `chosen` options, and the workloads to compare with.
 
-    `plain` has no attention, `against` is the reference for all precisions and modes, `loop` does
-    the same epoch in bare torch; `convolutions`, `arithmetic` and `loader` take part of its time.
+    `plain` is the same network without attention. `against` is the reference for all precisions
+    and modes. `loop` trains the same epoch in plain PyTorch. `convolutions`, `arithmetic` and
+    `loader` measure parts of the work. `macs` counts multiply-accumulates per image.
     """
 
     name: str
@@ -53,13 +57,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Speed:
-    """A race: seconds for an image of each workload, round by round, and bytes of a step.
+    """All measurements: seconds per image of each workload, round by round; bytes per step.
 
-    An "image" of a matrix product is one multiply-accumulate. `loaders` names the usual loader
-    beside ours; `setting` is what was the same for all.
+    For a matrix product, one "image" is one multiply-accumulate. `loaders` maps our loader to the
+    torchvision loader that it is compared with. `setting` holds the options that all rows share.
     """
 
-    rows: Sequence[Row]
+    rows: Sequence[SpeedRow]
     train: Times
     infer: Times
     memory: Mapping[str, int]
@@ -67,8 +71,8 @@ class Speed:
     setting: Mapping[str, Any]
 
 
-def numbers(speed: Speed, row: Row) -> dict[str, Any]:
-    """All that is reported of a row, by its name in the CSV; None where it was not measured."""
+def numbers(speed: Speed, row: SpeedRow) -> dict[str, Any]:
+    """The reported numbers of a row by CSV column. None: not measured."""
     own, plain = speed.memory[row.name], speed.memory.get(row.plain or "")
     return {
         **_numbers("train", speed.train, row),
@@ -78,7 +82,7 @@ def numbers(speed: Speed, row: Row) -> dict[str, Any]:
     }
 
 
-def _numbers(kind: str, times: Times, row: Row) -> dict[str, Any]:
+def _numbers(kind: str, times: Times, row: SpeedRow) -> dict[str, Any]:
     own = times[row.name]
     floor = [row.macs * seconds for seconds in times.get(row.arithmetic or "", ())]
 
@@ -101,7 +105,7 @@ def _numbers(kind: str, times: Times, row: Row) -> dict[str, Any]:
 
 
 def spreadsheet(speed: Speed) -> str:
-    """CSV: one line for each row, numbers in full; the ends of a range in columns of their own."""
+    """CSV: one line per row, numbers in full precision, the range in columns _min and _max."""
     lines = [{**row.chosen, **_flat(numbers(speed, row)), **speed.setting} for row in speed.rows]
     out = io.StringIO()
     writer = csv.DictWriter(out, list(lines[0]), lineterminator="\n")
@@ -111,7 +115,7 @@ def spreadsheet(speed: Speed) -> str:
 
 
 def in_json(speed: Speed) -> str:
-    """Everything, round by round."""
+    """All measurements as JSON, every round included."""
     return json.dumps(asdict(speed), indent=1) + "\n"
 
 

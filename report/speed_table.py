@@ -1,4 +1,4 @@
-"""What `scripts/speed.py` measured, to be looked at: tables of text, and a plot."""
+"""Measurements of `scripts/speed.py` as Markdown tables and as a bar plot."""
 
 import statistics
 from collections.abc import Sequence
@@ -10,18 +10,18 @@ from matplotlib.figure import Figure
 
 from report.formats.plots import RC, save
 from report.formats.text import render
-from report.speed import OPERATIONS, Ratio, Row, Speed, in_json, numbers, spreadsheet
+from report.speed import OPERATIONS, Ratio, Speed, SpeedRow, in_json, numbers, spreadsheet
 
 TITLES = {
     "networks": ("Training", "Inference"),
     "modules": ("Attention alone, forward and backward", "Attention alone, forward"),
     "loop": ("An epoch of training", "Evaluation"),
 }
-SHOWN = ("model", "precision", "mode", "attn")  # of what was chosen, even if it never changes
+SHOWN = ("model", "precision", "mode", "attn")  # options shown even if all rows share one value
 
 
 def markdown(speed: Speed) -> str:
-    """Tables of training, of inference, of floors, and what is to be known to read them."""
+    """Tables of training, inference and lower bounds, with notes on how they were measured."""
     training, inference = TITLES[speed.setting["what"]]
     faster = f"× as fast as {speed.setting['against']} fp32"
     pace = (("images/s", "images_per_second", ",.1f"), ("time ÷ none", "over_plain", ".3f"),
@@ -34,25 +34,25 @@ def markdown(speed: Speed) -> str:
     parts = [
         _table(speed, training, [*train, *memory]),
         _table(speed, inference, infer),
-        _table(speed, f"{training}, against its floors", floors),
+        _table(speed, f"{training}, against its lower bounds", floors),
         "\n".join(f"- {note}" for note in notes(speed)),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def notes(speed: Speed) -> list[str]:
-    """How it was measured, and what was measured beside the rows."""
+    """How the rows were measured, and measurements that belong to no row."""
     lines = [
-        "median [range] over {rounds} rounds of {steps} steps, batch {batch_size}, all in turns; "
+        "median [range] over {rounds} rounds of {steps} steps, batch {batch_size}, interleaved; "
         "{machine}, torch {torch}, {revision}".format(**speed.setting)
     ]
     for name in dict.fromkeys(row.arithmetic for row in speed.rows if row.arithmetic):
         rate = OPERATIONS["train"] / statistics.median(speed.train[name]) / 1e9
-        lines.append(f"{name}: {rate:,.0f} GFLOP/s, the rate of the arithmetic above")
+        lines.append(f"{name}: {rate:,.0f} GFLOP/s, the rate used for ÷ arithmetic")
     for ours, usual in speed.loaders.items():
         own, other = ([1e6 * t for t in speed.train[name]] for name in (ours, usual))
         lines.append(
-            f"{ours}, augmented: {statistics.median(own):.1f} µs for an image; by PIL in a worker: "
+            f"{ours}, augmented: {statistics.median(own):.1f} µs per image; with PIL in a worker: "
             f"{statistics.median(other):.1f} µs, {Ratio.of(other, own):.1f} times as long"
         )
     return lines
@@ -60,14 +60,15 @@ def notes(speed: Speed) -> list[str]:
 
 @matplotlib.rc_context(RC)
 def bars(speed: Speed) -> Figure | None:
-    """Training, a panel for each network: time relative to none, or the next best that there is.
+    """Training time relative to none, one panel per network.
 
-    None where nothing was compared with anything.
+    Without a row `none`: speedup against the reference, or time against the plain PyTorch loop.
+    Without any of these: None.
     """
     labels = {
-        "train_over_plain": "time of training ÷ none",
+        "train_over_plain": "training time ÷ none",
         "train_speedup": f"× as fast as {speed.setting['against']} fp32",
-        "train_over_loop": "time of training ÷ bare loop",
+        "train_over_loop": "training time ÷ bare loop",
     }
     for key, label in labels.items():
         rows = [row for row in speed.rows if numbers(speed, row)[key]]
@@ -77,7 +78,7 @@ def bars(speed: Speed) -> Figure | None:
 
 
 def write(speed: Speed, folder: Path) -> list[Path]:
-    """speed.md, .csv, .json with every single time, and the plot as .svg and .pdf."""
+    """Write speed.md, speed.csv, speed.json and the plot as .svg and .pdf; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     texts = {"md": markdown(speed), "csv": spreadsheet(speed), "json": in_json(speed)}
     for end, text in texts.items():
@@ -88,7 +89,7 @@ def write(speed: Speed, folder: Path) -> list[Path]:
 
 
 def _table(speed: Speed, title: str, columns: Sequence[tuple[str, str, str]]) -> str:
-    """Without the columns that nothing was measured for; empty if these are all."""
+    """Markdown table of the measured columns; empty if no column was measured."""
     found = [numbers(speed, row) for row in speed.rows]
     columns = [column for column in columns if any(of[column[1]] is not None for of in found)]
     keys = _keys(speed)
@@ -102,12 +103,12 @@ def _table(speed: Speed, title: str, columns: Sequence[tuple[str, str, str]]) ->
 
 
 def _keys(speed: Speed) -> list[str]:
-    """What tells the rows apart."""
+    """Options that differ between rows, and the options always shown."""
     chosen = [row.chosen for row in speed.rows]
     return [key for key in chosen[0] if key in SHOWN or len({of[key] for of in chosen}) > 1]
 
 
-def _panels(speed: Speed, rows: Sequence[Row], key: str, label: str) -> Figure:
+def _panels(speed: Speed, rows: Sequence[SpeedRow], key: str, label: str) -> Figure:
     models = list(dict.fromkeys(row.chosen["model"] for row in rows))
     figure = Figure(figsize=(6.4, 3.2 * len(models) + 0.4), layout="constrained")
     panels = figure.subplots(len(models), 1, squeeze=False)[:, 0]
@@ -118,8 +119,8 @@ def _panels(speed: Speed, rows: Sequence[Row], key: str, label: str) -> Figure:
     return figure
 
 
-def _bars(axis: Axes, speed: Speed, rows: Sequence[Row], key: str) -> None:
-    """Bars for each attention, one beside the other for what else differs."""
+def _bars(axis: Axes, speed: Speed, rows: Sequence[SpeedRow], key: str) -> None:
+    """One group of bars per attention, one bar per combination of the other options."""
     others = [k for k in _keys(speed) if k not in ("model", "attn")]
     attns = list(dict.fromkeys(row.chosen["attn"] for row in rows))
     drawn: dict[str, dict[str, Ratio]] = {}

@@ -2,7 +2,7 @@
 
 Table       what one call of scripts/table.py shows
 Comparison  one network under one recipe: a baseline and the rows that are held against it
-Row         one attention in its place, over its seeds
+TableRow         one attention in its place, over its seeds
 """
 
 from collections import defaultdict
@@ -19,7 +19,7 @@ Spread = tuple[float, float | None]  # mean, and standard deviation where there 
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A named row: its finished `records`, one for each of their seeds."""
 
     name: str
@@ -68,10 +68,10 @@ class Comparison:
     title: str
     data: str
     model: str
-    rows: Sequence[Row]
+    rows: Sequence[TableRow]
     baseline: str = "none"
 
-    def row(self, name: str) -> Row | None:
+    def row(self, name: str) -> TableRow | None:
         return next((row for row in self.rows if row.name == name), None)
 
 
@@ -95,7 +95,7 @@ def of_records(records: Iterable[Record]) -> list[Comparison]:
         key = (record["data"], record["model"], f"recipe {record['recipe']}", *shared)
         groups[key][" ".join([record["attn"], *of_attn])].append(record)
     return [
-        Comparison(", ".join(key), key[0], key[1], [Row(*row) for row in rows.items()])
+        Comparison(", ".join(key), key[0], key[1], [TableRow(*row) for row in rows.items()])
         for key, rows in groups.items()
     ]
 
@@ -119,7 +119,7 @@ def with_published(
     """Each published value at its row; and those of which nothing is run here."""
     taken: set[int] = set()
 
-    def at(comparison: Comparison, row: Row) -> Row:
+    def at(comparison: Comparison, row: TableRow) -> TableRow:
         own = (comparison.data, comparison.model, row.name)
         found = [i for i, v in enumerate(values) if (v.data, v.model, v.row) == own]
         taken.update(found)
@@ -153,16 +153,16 @@ def _list(seeds: Sequence[int]) -> str:
     return ", ".join(map(str, seeds))
 
 
-def _ordered(comparison: Comparison) -> list[Row]:
+def _ordered(comparison: Comparison) -> list[TableRow]:
     """Rows with their differences: the baseline, then by the mean, then those without a run."""
     baseline = comparison.row(comparison.baseline)
     base = baseline.by_seed("top1") if baseline else {}
 
-    def differing(row: Row) -> Row:
+    def differing(row: TableRow) -> TableRow:
         pairs = paired(row.by_seed("top1"), base) if row.name != comparison.baseline else []
         return replace(row, difference=difference(pairs) if pairs else None)
 
-    def order(row: Row) -> tuple[bool, float]:
+    def order(row: TableRow) -> tuple[bool, float]:
         return row.name != comparison.baseline, -row.spread("top1")[0] if row.n else float("inf")
 
     return sorted(map(differing, comparison.rows), key=order)

@@ -16,7 +16,7 @@ from scripts.cli.type_check import check_options
 if TYPE_CHECKING:  # they take seconds to import, which wrong input need not wait for
     from engine.training.run import Run
     from engine.transforms.normalize import Normalize
-    from report.cam import Pictured, Seen
+    from report.cam import CamColumn, CamImages
 
 KINDS = {
     "run": str,
@@ -44,12 +44,12 @@ def main(cfg: DictConfig) -> None:
     configs = {folder: stored_config(folder, cfg.root) for folder in (cfg.run, *others)}
     require_same_images(configs, cfg.split)
     from engine.environment import prepare_device
-    from report.cam import apart, draw
+    from report.cam import draw, short_names
 
     device = prepare_device(cfg.device)
     images, seen = choose(cfg, configs[cfg.run]), []
     print(f"{cfg.split} images {', '.join(map(str, images.indices))}")
-    for name, (folder, config) in zip(apart(list(configs)), configs.items(), strict=True):
+    for name, (folder, config) in zip(short_names(list(configs)), configs.items(), strict=True):
         run = stored_run(folder, config, device)
         seen.append(look(run, stored_source(config, cfg.split).normalize, images, cfg, name))
         right = (seen[-1].guesses == images.labels).sum()
@@ -86,13 +86,13 @@ def require_same_images(configs: Mapping[str, DictConfig], split: str) -> None:
                 raise ConfigError(f"vs={folder}: another data set (data.{key}: {here} -> {there})")
 
 
-def choose(cfg: DictConfig, config: DictConfig) -> Pictured:
+def choose(cfg: DictConfig, config: DictConfig) -> CamImages:
     """The images that were asked for, or drawn; which ones depends on `seed` alone."""
     import torch
 
     from engine.rng import permutation
     from engine.transforms.batch import Identity
-    from report.cam import Pictured
+    from report.cam import CamImages
 
     source = stored_source(config, cfg.split)
     with as_config_error("data"):
@@ -102,15 +102,17 @@ def choose(cfg: DictConfig, config: DictConfig) -> Pictured:
     if missing := [i for i in indices if not 0 <= i < count]:
         raise ConfigError(f"indices={missing}: {cfg.split} has the images 0 to {count - 1}")
     ((pixels, labels),) = images.batches([torch.tensor(indices)], Identity(), 0, 0)
-    return Pictured(pixels.numpy(), labels.numpy(), images.classes, list(indices))
+    return CamImages(pixels.numpy(), labels.numpy(), images.classes, list(indices))
 
 
-def look(run: Run, normalize: Normalize, images: Pictured, cfg: DictConfig, name: str) -> Seen:
+def look(
+    run: Run, normalize: Normalize, images: CamImages, cfg: DictConfig, name: str
+) -> CamColumn:
     """What `run` takes the images for, and where the evidence for `cfg.target` lies in them."""
     import torch
 
     from engine.grad_cam import grad_cam
-    from report.cam import Seen
+    from report.cam import CamColumn
 
     pixels = normalize(torch.from_numpy(images.pixels).to(run.device))
     network = run.eval_model.eval()
@@ -120,7 +122,7 @@ def look(run: Run, normalize: Normalize, images: Pictured, cfg: DictConfig, name
         labels = torch.from_numpy(images.labels).to(run.device)
         of = labels if cfg.target == "label" else guesses
         heat = grad_cam(network, pixels, cfg.layer, of)
-    return Seen(name, *(found.cpu().numpy() for found in (heat, guesses, probs)))
+    return CamColumn(name, *(found.cpu().numpy() for found in (heat, guesses, probs)))
 
 
 def show(picture: Path, folder: Path, name: str) -> None:

@@ -10,7 +10,7 @@ from typing import Literal
 from omegaconf import DictConfig
 
 from engine.errors import ConfigError, as_config_error
-from report.speed import Row, Speed, in_json
+from report.speed import Speed, SpeedRow, in_json
 from report.speed_table import markdown, write
 from scripts.benchmarks.grid import OWN, combinations, compose, name, plain, reference
 from scripts.cli.app import run_app
@@ -86,10 +86,10 @@ def measured(chosen: Sequence[Overrides], cfg: DictConfig) -> Speed:
     return Speed(rows, found.train, found.infer, found.memory, suite.loaders, setting)
 
 
-def _row(chosen: Overrides, against: str | None, beside: dict[str, object]) -> Row:
+def _row(chosen: Overrides, against: str | None, beside: dict[str, object]) -> SpeedRow:
     others = (plain(chosen), reference(chosen, against) if against else chosen)
     names = (name(other) if other != chosen else None for other in others)
-    return Row(name(chosen), chosen, *names, **beside)
+    return SpeedRow(name(chosen), chosen, *names, **beside)
 
 
 if __name__ == "__main__":

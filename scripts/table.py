@@ -18,7 +18,7 @@ from report.formats.text import markdown
 from report.formats.write import write
 from report.published import published
 from report.records import collect
-from report.table import Comparison, Row, Table, judged, of_records, remarks, with_published
+from report.table import Comparison, Table, TableRow, judged, of_records, remarks, with_published
 from scripts.cli.app import CONF, run_app, say
 from scripts.cli.type_check import check_options
 from scripts.tables.costs import Costs, costs
@@ -120,7 +120,7 @@ def _table(
             read = {run.folder.path: record(run) for run in runs}
             left_out |= {path: why for path, (of, why) in read.items() if not of and path.exists()}
             measured = cost.get(section.title, {}).get(name)
-            rows.append(Row(name, [of for of, _ in read.values() if of], cost=measured))
+            rows.append(TableRow(name, [of for of, _ in read.values() if of], cost=measured))
         own = (section.title, section.data, section.model, rows, conf["baseline"])
         comparisons.append(Comparison(*own))
     with as_config_error("table"):

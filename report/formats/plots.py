@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from report.curves import curves
-from report.table import Comparison, Row, Table
+from report.table import Comparison, Table, TableRow
 
 VERDICT_COLORS = {"gain": "#1b7837", "loss": "#b2182b", "not resolved": "#666666", "": "#666666"}
 RC = {
@@ -123,7 +123,7 @@ def _panels(
     return figure, list(axes)
 
 
-def _interval(axis: Axes, row: Row, y: int) -> None:
+def _interval(axis: Axes, row: TableRow, y: int) -> None:
     found, color = row.difference, VERDICT_COLORS[row.verdict]
     if found.low is not None:
         axis.plot([found.low, found.high], [y, y], color=color, linewidth=1.5)
@@ -131,15 +131,15 @@ def _interval(axis: Axes, row: Row, y: int) -> None:
     axis.plot(found.mean, y, "o", color=color, markerfacecolor=filled)
 
 
-def _differing(comparison: Comparison) -> list[Row]:
+def _differing(comparison: Comparison) -> list[TableRow]:
     return [row for row in comparison.rows if row.difference]
 
 
-def _time(row: Row) -> float:
+def _time(row: TableRow) -> float:
     return row.cost["train"]["time_ratio"]
 
 
-def _macs(comparison: Comparison) -> Callable[[Row], float]:
+def _macs(comparison: Comparison) -> Callable[[TableRow], float]:
     base = comparison.row(comparison.baseline).records[0]["macs"]
     return lambda row: row.records[0]["macs"] / base
 

@@ -1,7 +1,7 @@
-"""Runs of several seeds -> TensorBoard: for each row of a table, one run, their mean with its band.
+"""Runs over several seeds -> TensorBoard: one TensorBoard run per table row, with mean and band.
 
-`tensorboard --logdir OUT` shows the means among the scalars, and under "Custom Scalars" each row
-with its band, mean ± std. Nothing here needs torch.
+`tensorboard --logdir OUT` shows the means under "Scalars", and each row with its band, mean ± std,
+under "Custom Scalars". This file does not import torch.
 """
 
 import math
@@ -17,32 +17,32 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from report.curves import Curve, curves, rows
 
-OURS = ".mean"  # ends the names of the event files that are written here, and replaced
-NO_MEASURE = ("epoch", "train.lr")  # what a row of metrics.jsonl holds besides
-CONFIG = "custom_scalars__config__"  # the tag that the plugin looks for
+SUFFIX = ".mean"  # of the event files that this file writes and replaces
+NOT_METRICS = ("epoch", "train.lr")  # other fields of metrics.jsonl
+CONFIG = "custom_scalars__config__"  # tag that the Custom Scalars plugin reads
 
 
 def write_board(table: Mapping[str, Sequence[Path]], out: Path) -> None:
-    """Write OUT/<row>/mean for each row of `table`: its name, and the folders of its runs.
+    """Write OUT/<row>/mean for each row of `table` (row name -> folders of its runs).
 
-    What an earlier call wrote below `out` is replaced, and nothing else touched. ValueError where
-    the name of a row cannot be that of a folder.
+    Files of an earlier call below `out` are replaced. Other files stay. ValueError if a row name
+    is not a folder name.
     """
     for name in table:
         if name != Path(name).name or name in ("", ".."):
             raise ValueError(f"row '{name}' cannot be the name of a folder")
-    for stale in out.glob(f"*/mean/events.out.tfevents.*{OURS}"):
+    for stale in out.glob(f"*/mean/events.out.tfevents.*{SUFFIX}"):
         stale.unlink()
     for name, folders in table.items():
         keys = dict.fromkeys(key for folder in folders for row in rows(folder) for key in row)
-        found = {key: curves(folders, key) for key in keys if key not in NO_MEASURE}
+        found = {key: curves(folders, key) for key in keys if key not in NOT_METRICS}
         if found:
             _write(out / name / "mean", found, folders)
 
 
 def _write(folder: Path, found: Mapping[str, Curve], runs: Iterable[Path]) -> None:
-    writer = EventFileWriter(str(folder), filename_suffix=OURS)
-    # A TensorBoard that has read the replaced file forgets what was in it.
+    writer = EventFileWriter(str(folder), filename_suffix=SUFFIX)
+    # START makes a running TensorBoard drop the points of the replaced file.
     writer.add_event(Event(step=0, session_log=SessionLog(status=SessionLog.START)))
     seeds = "\n".join(f"- {run}" for run in runs)
     count = max(curve.n for curve in found.values())
@@ -58,11 +58,11 @@ def _write(folder: Path, found: Mapping[str, Curve], runs: Iterable[Path]) -> No
 
 
 def _band(tag: str) -> tuple[str, str]:
-    return f"within_std/{tag}/lower", f"within_std/{tag}/upper"  # listed after train and val
+    return f"within_std/{tag}/lower", f"within_std/{tag}/upper"  # sorts after train and val
 
 
 def _layout(keys: Iterable[str]) -> custom.Layout:
-    """A chart of each measure with a band for each row, and one with the means alone."""
+    """For each metric one chart with bands and one chart with the means alone."""
     bands, means = [], []
     for key in keys:
         tag, title = key.replace(".", "/"), key.replace(".", " ")
@@ -81,7 +81,7 @@ def _layout(keys: Iterable[str]) -> custom.Layout:
 
 
 def _encoded(tag: str, plugin: str, content: bytes) -> Summary.Value:
-    """Bytes that the plugin of that name reads."""
+    """`content` as a value that the TensorBoard plugin `plugin` reads."""
     metadata = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name=plugin))
     tensor = TensorProto(dtype="DT_STRING", string_val=[content])
     return Summary.Value(tag=tag, metadata=metadata, tensor=tensor)

@@ -5,7 +5,7 @@ import io
 from collections.abc import Iterator, Sequence
 
 from report.cells import Block, blocks, elsewhere
-from report.table import Comparison, Row, Table
+from report.table import Comparison, Table, TableRow
 
 CSV_HEADER = (
     "comparison", "data", "model", "attn", "n", "seeds", "top1_mean", "top1_std", "difference",
@@ -54,7 +54,7 @@ def _block(block: Block) -> str:
     return f"{block.heading}:\n\n{render(block.header, block.rows)}{notes}"
 
 
-def _numbers(comparison: Comparison, row: Row) -> Iterator[object]:
+def _numbers(comparison: Comparison, row: TableRow) -> Iterator[object]:
     top1, best, top5 = (row.spread(key) or (None, None) for key in ("top1", "best_top1", "top5"))
     yield from (comparison.title, comparison.data, comparison.model, row.name, row.n)
     yield " ".join(map(str, row.seeds))

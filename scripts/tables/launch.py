@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from engine.errors import ConfigError
-from report.records import Record, epochs_done, read
+from report.records import Record, epochs_done, read_record
 from scripts.tables.plan import PlannedRun, Section
 
 TRAIN = Path(__file__).parents[2] / "train.py"
@@ -16,7 +16,7 @@ UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 def record(run: PlannedRun) -> tuple[Record | None, str]:
     """What a planned run measured; or None and why there is nothing that can be used."""
-    found, reason = read(run.folder.path)
+    found, reason = read_record(run.folder.path)
     if found and found["config"] != run.folder.fingerprint and _differs(run):
         return None, "it holds a run of another configuration"
     return found, reason

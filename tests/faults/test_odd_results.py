@@ -54,13 +54,13 @@ older = {key: value for key, value in whole.items() if key != "elements"}
 ODD = {  # what lies in the directory: why it is left out
     "unfinished": (None, "unfinished, 0 epochs done"),
     "half-written": (json.dumps(whole)[:60], "its result.json cannot be read"),
-    "older version": (older, "its result.json lacks elements: another version wrote it"),
-    "foreign file": ({"accuracy": 0.92}, "its result.json is not one of this program"),
-    "other metric": (whole | {"top1": "92 %"}, "its result.json lacks top1"),
+    "older version": (older, "its result.json has no usable elements: another version wrote it"),
+    "foreign file": ({"accuracy": 0.92}, "its result.json was not written by this program"),
+    "other metric": (whole | {"top1": "92 %"}, "its result.json has no usable top1"),
     "duplicated directory": (record("none", 0, 90.0), "the same run as runs/a/seed0"),
     "duplicated seed": (
         record("none", 0, 99.0) | {"config": "other"},
-        "of another configuration, but of the same name and seed as runs/a/seed0",
+        "another configuration with the same name and seed as runs/a/seed0",
     ),
 }
 

@@ -5,19 +5,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from report.cam import Pictured, Seen, apart, draw
+from report.cam import CamColumn, CamImages, draw, short_names
 
 CLASSES = ["apple", r"$\nonsense$", "a class with a rather long name"]
 
 
 def pictured(count):
     pixels = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
-    return Pictured(pixels, np.arange(count) % 3, CLASSES, range(count))
+    return CamImages(pixels, np.arange(count) % 3, CLASSES, range(count))
 
 
 def seen(count, name="nam", heat=0.5, guess=0):
     maps = np.full((count, 8, 8), heat, dtype=np.float32)
-    return Seen(name, maps, np.full(count, guess), np.full(count, 0.93))
+    return CamColumn(name, maps, np.full(count, guess), np.full(count, 0.93))
 
 
 def picture(path, images, runs):
@@ -54,14 +54,16 @@ def test_right_and_wrong_differ_by_more_than_color(tmp_path):
 
 def test_runs_are_called_by_what_sets_them_apart():
     of = "runs/cifar100/resnet20/{}/cifar_short{}/seed{}".format
-    assert apart([of("none", "", 0), of("nam", "", 0)]) == ["none", "nam"]
-    assert apart([of("nam", "", 0), of("nam", "", 1)]) == ["seed0", "seed1"]
-    assert apart([of("none", "", 0), of("se", "/attn.reduction=8", 0)]) == [
+    assert short_names([of("none", "", 0), of("nam", "", 0)]) == ["none", "nam"]
+    assert short_names([of("nam", "", 0), of("nam", "", 1)]) == ["seed0", "seed1"]
+    assert short_names([of("none", "", 0), of("se", "/attn.reduction=8", 0)]) == [
         "none",
         "se attn.reduction=8",
     ]
-    assert apart([of("nam", "", 0)]) == ["resnet20 nam cifar_short seed0"]
-    assert apart([of("nam", "", 0), of("nam", "", 0)]) == 2 * ["resnet20 nam cifar_short seed0"]
+    assert short_names([of("nam", "", 0)]) == ["resnet20 nam cifar_short seed0"]
+    assert short_names([of("nam", "", 0), of("nam", "", 0)]) == 2 * [
+        "resnet20 nam cifar_short seed0"
+    ]
 
 
 def test_importing_it_imports_no_torch():

@@ -12,12 +12,12 @@ def test_what_cannot_be_compared_is_named_with_its_reason(new_run, new_record, t
     reasons = {
         "unfinished": ("unfinished, 2 epochs done", None),
         "half": ("cannot be read", '{"model": "resnet20", "top'),
-        "foreign": ("not one of this program", {"accuracy": 0.9}),
-        "list": ("not one of this program", [1, 2]),
-        "older": ("lacks elements: another version wrote it", new_record(seed=2)),
-        "metric": ("lacks top1", new_record(seed=3) | {"top1": "77 %"}),
+        "foreign": ("not written by this program", {"accuracy": 0.9}),
+        "list": ("not written by this program", [1, 2]),
+        "older": ("no usable elements: another version wrote it", new_record(seed=2)),
+        "metric": ("no usable top1", new_record(seed=3) | {"top1": "77 %"}),
         "twice": ("the same run as", new_record()),
-        "other": ("of another configuration", new_record() | {"config": "x"}),
+        "other": ("another configuration with the same name", new_record() | {"config": "x"}),
     }
     del reasons["older"][1]["elements"]
     folders = {new_run(f"b/{name}", result): why for name, (why, result) in reasons.items()}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from report.speed import RATIOS, Ratio, Row, Speed, in_json, numbers, spreadsheet
+from report.speed import RATIOS, Ratio, Speed, SpeedRow, in_json, numbers, spreadsheet
 from report.speed_table import bars, markdown, write
 
 CHOSEN = {
@@ -23,9 +23,11 @@ CHOSEN = {
 def speed():
     """A plain network, one with NAM, which is slow in the second round, and its published form."""
     rows = [
-        Row("none", CHOSEN | {"attn": "none"}, macs=100, arithmetic="product", loader="memory"),
-        Row("nam", CHOSEN, "none", "published", 100, "convs", "product", "memory"),
-        Row("published", CHOSEN | {"precision": "fp32", "mode": "published"}),
+        SpeedRow(
+            "none", CHOSEN | {"attn": "none"}, macs=100, arithmetic="product", loader="memory"
+        ),
+        SpeedRow("nam", CHOSEN, "none", "published", 100, "convs", "product", "memory"),
+        SpeedRow("published", CHOSEN | {"precision": "fp32", "mode": "published"}),
     ]
     train = {
         "none": [1.0, 2.0, 1.0], "nam": [1.1, 8.0, 1.2], "published": [3.3, 8.0, 4.8],
@@ -82,10 +84,10 @@ def test_tables_show_what_differs_and_what_was_measured(speed):
     assert "| r     | bf16      | channels_last | nam  | 0.8      | 1.200 [1.100, 4.000] |" in text
     assert "device" not in text
     assert "bare loop" not in text
-    assert "median [range] over 3 rounds of 1 steps, batch 4, all in turns; abacus" in text
+    assert "median [range] over 3 rounds of 1 steps, batch 4, interleaved; abacus" in text
     assert "product: 1 GFLOP/s" not in text
-    assert "by PIL in a worker: 2000000.0 µs, 15.0 [10.0, 20.0] times as long" in text
-    assert "floors" not in markdown(replace(speed, rows=[speed.rows[2]]))
+    assert "with PIL in a worker: 2000000.0 µs, 15.0 [10.0, 20.0] times as long" in text
+    assert "lower bounds" not in markdown(replace(speed, rows=[speed.rows[2]]))
 
 
 def test_a_bar_for_each_ratio_from_its_least_to_its_most(speed):

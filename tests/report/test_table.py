@@ -1,7 +1,7 @@
 import pytest
 
 from report.published import Published
-from report.table import Comparison, Row, judged, of_records, remarks, with_published
+from report.table import Comparison, TableRow, judged, of_records, remarks, with_published
 
 PRINTED = Published(
     source="Somebody (2020), Table 1", url="https://example.org", protocol="best epoch",
@@ -68,6 +68,8 @@ def test_published_values_stand_at_their_rows_and_nowhere_else(compared):
 
 
 def test_a_planned_row_without_runs_is_kept():
-    (comparison,) = judged([Comparison("title", "digits", "resnet20", [Row("none"), Row("se")])])
+    (comparison,) = judged(
+        [Comparison("title", "digits", "resnet20", [TableRow("none"), TableRow("se")])]
+    )
     assert [row.n for row in comparison.rows] == [0, 0]
     assert remarks(comparison, [0]) == ["no finished run yet"]

@@ -44,7 +44,7 @@ def test_networks_against_their_published_forms(tmp_path):
     assert all(float(one["train_loader_share"]) > 0 for one in lines)
     assert [bool(one["train_speedup"]) for one in lines] == [True] * 4 + [False] * 2
     assert [bool(one["train_over_plain"]) for one in lines] == [False, True] * 3
-    assert "by PIL in a worker" in ended.stdout
+    assert "with PIL in a worker" in ended.stdout
 
 
 def test_no_more_is_written_than_the_json_on_the_terminal_has(tmp_path):

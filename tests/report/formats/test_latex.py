@@ -7,7 +7,7 @@ import pytest
 
 from report.formats.latex import escape, latex
 from report.published import Published
-from report.table import Row, Table, with_published
+from report.table import Table, TableRow, with_published
 
 HOSTILE = r"50 % of $x_1$ & #2 {a}^b ~ \input{/etc/passwd} <|> σ(γ) ± 1 × 2 – 漢"
 PRINTED = Published(
@@ -19,7 +19,7 @@ PRINTED = Published(
 @pytest.fixture
 def text(compared):
     (comparison,), _ = with_published(compared, [PRINTED])
-    return latex(Table("t", [replace(comparison, rows=[*comparison.rows, Row(HOSTILE)])]))
+    return latex(Table("t", [replace(comparison, rows=[*comparison.rows, TableRow(HOSTILE)])]))
 
 
 def test_nothing_in_a_cell_is_a_command():

@@ -4,7 +4,7 @@ import io
 import pytest
 
 from report.formats.text import markdown, render, spreadsheet
-from report.table import Comparison, Row, Table
+from report.table import Comparison, Table, TableRow
 
 
 def speed(ratio, rate):
@@ -38,17 +38,20 @@ def test_mean_spread_difference_and_verdict_are_shown(compared):
 
 
 def test_one_run_has_no_plus_minus(new_record):
-    row = Row("none", [new_record()])
+    row = TableRow("none", [new_record()])
     assert "±" not in markdown(Table("t", [Comparison("c", "d", "m", [row])])).split("\n\n", 3)[3]
 
 
 def test_a_row_without_runs_is_shown_as_missing(new_record):
-    rows = [Row("none", [new_record()]), Row("se")]
+    rows = [TableRow("none", [new_record()]), TableRow("se")]
     assert "| se   | missing | 0 |" in markdown(Table("t", [Comparison("c", "d", "m", rows)]))
 
 
 def test_measured_costs_are_relative_to_the_baseline(new_record):
-    rows = [Row("none", [new_record()]), Row("se", [new_record(params=1100)], cost=MEASURED)]
+    rows = [
+        TableRow("none", [new_record()]),
+        TableRow("se", [new_record(params=1100)], cost=MEASURED),
+    ]
     text = markdown(Table("t", [Comparison("c", "d", "m", rows)]))
     assert "| 1,100  | +10.00 | 2.5 M | +0.00 | 1.25× [1.20, 1.30] | 1.50× [1.45, 1.55] |" in text
 

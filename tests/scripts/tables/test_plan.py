@@ -6,7 +6,7 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from engine.errors import ConfigError
-from report.records import LABELS, NEEDED
+from report.records import LABELS, REQUIRED
 from scripts.cli.app import UnknownName, count_classes
 from scripts.tables.launch import duration, lacking, listing, record, seconds, sweeps
 from scripts.tables.plan import of_runs, overrides, sections
@@ -100,7 +100,9 @@ def test_a_result_of_another_configuration_is_none_of_the_table_s():
     run = section.rows["none"][0]
     run.folder.path.mkdir(parents=True)
     for fingerprint, reason in ((run.folder.fingerprint, ""), ("x", "another configuration")):
-        result = dict.fromkeys(NEEDED, 1) | dict.fromkeys(LABELS[:-1], "") | {"config": fingerprint}
+        result = (
+            dict.fromkeys(REQUIRED, 1) | dict.fromkeys(LABELS[:-1], "") | {"config": fingerprint}
+        )
         (run.folder.path / "result.json").write_text(json.dumps(result))
         found, why = record(run)
         assert (found is None, run in lacking([section])) == (bool(reason), bool(reason))
