@@ -50,10 +50,8 @@ def main(cfg: DictConfig) -> float:
     with process_group(folder.fingerprint) as ranks:
         result, done = ranks.broadcast_result(folder.result), "already finished"
         if not result:
-            with (
-                ranks.run_on_rank_zero(folder.claim) or nullcontext(),
-                enough_memory(cfg.recipe.batch_size),
-            ):
+            claimed = ranks.run_on_rank_zero(folder.claim) or nullcontext()
+            with claimed, enough_memory(cfg.recipe.batch_size):
                 result, done = train(cfg, folder, ranks), "finished"
         reached = f"top-1 {result['top1']:.2f} %  top-5 {result['top5']:.2f} %"
         ranks.run_on_rank_zero(print, f"{done}: {folder.path}  {reached}")
