@@ -1,7 +1,6 @@
 """Train one network with one attention module: `python train.py model=resnet50 attn=nam seed=1`."""
 
 from contextlib import nullcontext
-from functools import partial
 
 from omegaconf import DictConfig
 
@@ -15,37 +14,21 @@ from scripts.cli.run_path import run_directory
 
 def train(cfg: DictConfig, folder: RunDir, ranks: Ranks) -> dict[str, object]:
     """Train to the last epoch, resuming what `folder` holds; return the result."""
-    from engine.environment import prepare_device
-    from engine.storage.checkpoint import require_room  # torch: not before the names are checked
-    from engine.training.gate_stats import measure_gates
-    from engine.training.interruption import Interruption
-    from engine.training.logger import NullLogger, RunLogger
-    from engine.training.loop import evaluate, train_epoch
+    from engine.environment import prepare_device  # torch: not before the names are checked
+    from engine.training.fit import fit
     from engine.training.result import finish
     from engine.training.run import Run
     from scripts.cli.build_model import network
 
-    device = prepare_device(ranks.device(cfg.device))
+    device = prepare_device(ranks.device(cfg.device), cfg.deterministic)
     recipe, source = build(cfg.recipe), build(cfg.data)
     run = Run(network(cfg, ranks), recipe, cfg.seed, device, cfg.precision, ranks, cfg.compile)
-    ranks.run_on_rank_zero(require_room, folder.path, run.model)
-    images = source.load_all(device, recipe.batch_size, ranks)
-    run.resume(folder.path)
-    signals = Interruption(partial(run.save, folder.path), ranks)
-    with ranks.run_on_rank_zero(RunLogger, folder, run) or NullLogger() as log, signals:
-        over = partial(evaluate, run, normalize=source.normalize, check=signals.check)
-        while run.epoch < recipe.epochs:
-            watched = source.eval_splits(last=run.epoch + 1 == recipe.epochs)
-            fit = train_epoch(run, images["train"], source.normalize, signals.check)
-            log.epoch(run, {"train": fit} | {split: over(images[split]) for split in watched})
-            log.attention(run, measure_gates(run, images[watched[0]], source.normalize))
-            run.next_epoch()
-            signals.save()
-    return ranks.broadcast_result(finish, run, folder, log.rows)
+    rows = fit(run, source, folder, cfg.graph, cfg.checkpoint_seconds)
+    return ranks.broadcast_result(finish, run, folder, rows)
 
 
 def main(cfg: DictConfig) -> float:
-    """One run, or what it measured if it is finished; top-1 accuracy in %."""
+    """One run, or the result of a run that is finished already; top-1 accuracy in %."""
     folder = run_directory(cfg)
     with process_group(folder.fingerprint) as ranks:
         result, done = ranks.broadcast_result(folder.result), "already finished"

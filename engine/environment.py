@@ -1,4 +1,4 @@
-"""The machine a run is on: its device, what torch is told about it, its name, the revision."""
+"""The machine of a run: its device and how torch uses it, its name, the revision of the source."""
 
 import ctypes
 import os
@@ -16,11 +16,11 @@ NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Let malloc keep what a step frees, so that the next finds it, where the C library is glibc.
+    """Have glibc keep the memory that a step frees for the next step; other C libraries do nothing.
 
     By default large activations go back to the system as soon as they are freed, and each step
-    takes new pages, which the system first fills with zeros: on two cores an eighth of a
-    ResNet-50's step. The process stays as large as its largest step. Elsewhere it does nothing.
+    takes new pages, which the system first fills with zeros: on two cores an eighth of the step of
+    a ResNet-50. The process stays as large as its largest step.
     """
     try:
         libc = ctypes.CDLL(None)
@@ -31,15 +31,19 @@ def keep_freed_memory() -> None:
     libc.mallopt(M_TRIM_THRESHOLD, NEVER)
 
 
-def prepare_device(name: str) -> str:
-    """The device of that name, set up to give the same numbers twice; "auto" prefers a GPU."""
+def prepare_device(name: str, deterministic: bool = True) -> str:
+    """The device of that name, set up for training; "auto" prefers a GPU to the CPU.
+
+    `deterministic` gives the same bits every time; without it cuDNN times its algorithms and takes
+    the fastest. ConfigError if the device cannot be used.
+    """
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         name = accelerator.type if accelerator else "cpu"
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what cuBLAS asks for
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it for equal bits
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    torch.backends.cudnn.benchmark = not deterministic
     torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs 8 %
-    torch.backends.cudnn.allow_tf32 = False  # fp32 means fp32
     try:
         found = torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
@@ -54,8 +58,30 @@ def prepare_device(name: str) -> str:
     return name
 
 
+def slow_precision(device: torch.device, precision: str) -> str | None:
+    """Why `precision` is slow on `device`, and a faster choice, in one line; None if it is not."""
+    if device.type == "cpu":
+        if precision == "bf16" and not _cpu_has_bf16():
+            return "precision=bf16 is emulated on this CPU and many times slower than fp32"
+        return None
+    if device.type != "cuda":
+        return None
+    ampere = torch.cuda.get_device_capability(device) >= (8, 0)
+    if precision == "bf16" and not ampere:
+        return "precision=bf16 is emulated on this GPU; precision=fp16 is fast on it"
+    if precision == "strict_fp32" and ampere:
+        return "precision=strict_fp32 turns TF32 off, which makes convolutions 3 to 8 times slower"
+    return None
+
+
+def _cpu_has_bf16() -> bool:
+    if platform.machine().lower() in ("x86_64", "amd64"):
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 def peak_memory_mb(device: torch.device) -> float | None:
-    """What the accelerator's tensors took at most; None on a CPU, where nothing counts them."""
+    """The most memory that tensors took on a GPU, in MiB; None elsewhere, where nothing counts it."""
     if device.type != "cuda":
         return None
     return torch.cuda.max_memory_allocated(device) / 2**20
@@ -68,7 +94,7 @@ def device_name(device: torch.device) -> str:
 
 
 def revision() -> str:
-    """The commit of the source, with a + if it was changed since; "unknown" outside of git."""
+    """The commit of the source, with a + if files were changed since; "unknown" without git."""
     command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--exclude=*"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()

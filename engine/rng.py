@@ -47,8 +47,13 @@ def _mixed(z: int) -> int:
 
 def uniform(seed: int, epoch: int, samples: Tensor, draws: int) -> Tensor:
     """`draws` numbers in [0, 1) for each sample: (N,) int64 -> (N, draws) float32."""
-    of_sample = mix(samples + fold_in(seed, epoch))
-    counter = torch.arange(draws, device=samples.device)
+    return uniform_from(samples + fold_in(seed, epoch), draws)
+
+
+def uniform_from(keys: Tensor, draws: int) -> Tensor:
+    """The same from a key for each sample: (N,) int64 -> (N, draws) float32."""
+    of_sample = mix(keys)
+    counter = torch.arange(draws, device=keys.device)
     return _shifted(mix(of_sample[:, None] + counter), 40).float() * 2.0**-24
 
 

@@ -1,10 +1,13 @@
-"""Checkpoints that are whole or not there: written aside, synced, read back, then renamed.
+"""Checkpoints that are whole or not there: written to another name, synced, read back, renamed.
 
-Two are kept. A damaged one is found by the CRC of each record, which torch itself does not check,
-and the one before it is used. Loading runs no code: `weights_only=True`, always.
+The newest two are kept. The CRC of each record, which torch itself does not check, shows whether a
+checkpoint is damaged; then the checkpoint before it is used. Loading runs no code:
+`weights_only=True`, always.
 """
 
 import sys
+import threading
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,30 +24,95 @@ NAMES = ("last.pt", "previous.pt")
 
 
 class Damaged(ValueError):
-    """This file is no checkpoint, or not the one that was written."""
+    """This file is not a checkpoint, or its contents have changed since it was written."""
+
+
+class Writer:
+    """Writes the checkpoints of `folder` in a thread, one at a time, every `seconds` at most.
+
+    A context: it waits for the last write at its end. An error of the thread is raised by the next
+    call of `due`, `start` or `wait`.
+    """
+
+    def __init__(self, folder: Path, seconds: float) -> None:
+        self.folder = folder
+        self.seconds = seconds
+        self.last = time.monotonic()  # when the last write began
+        self.thread: threading.Thread | None = None
+        self.error: BaseException | None = None
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if self.thread is not None:
+            self.thread.join()
+        if kind is None:
+            self.wait()
+
+    def due(self, in_epoch: bool) -> bool:
+        """Whether it is time for another checkpoint.
+
+        With `seconds` of 0 there is one after each epoch and none within an epoch.
+        """
+        if self.thread is not None and self.thread.is_alive():
+            return False
+        self.wait()
+        elapsed = time.monotonic() - self.last
+        return elapsed >= self.seconds and not (in_epoch and self.seconds == 0)
+
+    def start(self, state: dict[str, Any]) -> None:
+        """Begin to write `state`, which must not change any more; wait for the write before it."""
+        self.wait()
+        self.last = time.monotonic()
+        # The number of threads belongs to the thread that trains, so it is read here.
+        whole = _header() | state
+        self.thread = threading.Thread(target=self._write, args=(whole,), name="checkpoint")
+        self.thread.start()
+
+    def wait(self) -> None:
+        """Until nothing is being written any more; raises the error of the last write."""
+        if self.thread is not None:
+            self.thread.join()
+            self.thread = None
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
+
+    def _write(self, state: dict[str, Any]) -> None:
+        try:
+            save(self.folder, state)
+        except BaseException as error:  # the thread that trains raises it
+            self.error = error
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:
-    """Make `state` the newest checkpoint of `folder`, and the newest so far the previous one."""
+    """Make `state` the newest checkpoint of `folder`; the newest so far becomes the previous one.
+
+    ResourceError if the disk is full, or if the file cannot be read back.
+    """
     last, previous = (folder / name for name in NAMES)
-    keep = previous if _is_whole(last) else None  # a damaged one takes no good one's place
+    keep = previous if _is_whole(last) else None  # a damaged file must not replace a good one
     try:
         with replacing(last, verify, keep) as file:
-            header = {"format": FORMAT, "threads": torch.get_num_threads()}
-            torch.save(header | state, file)
+            torch.save(_header() | state, file)
     except Damaged as error:
         raise ResourceError(
-            f"{last}: what was written is not what can be read back ({error}); "
+            f"{last}: the file differs from the data that were written to it ({error}); "
             "the disk or the memory of this machine is failing"
         ) from error
 
 
-def load(folder: Path, like: dict[str, Any]) -> dict[str, Any] | None:
-    """The newest checkpoint that is whole, on the CPU; None where there is none.
+def _header() -> dict[str, Any]:
+    return {"format": FORMAT, "threads": torch.get_num_threads()}
 
-    Says so if a run on the CPU had another number of threads, which sums in another order.
-    ConfigError if none of those that are there can be used, for to begin again would be to lose the
-    run; if it was written by a newer program; or if it is of another network than `like` is.
+
+def load(folder: Path, like: dict[str, Any]) -> dict[str, Any] | None:
+    """The newest checkpoint that is whole, on the CPU; None if there is no checkpoint.
+
+    A run on the CPU that had another number of threads is told so: sums are taken in another order.
+    ConfigError if there are checkpoints and none can be used (to begin again would lose the run),
+    if a newer version of attnbench wrote the checkpoint, or if its network is not that of `like`.
     """
     complaints = []
     for name in NAMES:
@@ -56,9 +124,9 @@ def load(folder: Path, like: dict[str, Any]) -> dict[str, Any] | None:
         except Damaged as error:
             complaints.append(f"{name} cannot be used: {error}")
             continue
-        threads = state.pop("threads", None)  # older ones do not tell
+        threads = state.pop("threads", None)  # older checkpoints do not have it
         if different := list(_differences(state, like)):
-            raise ConfigError(f"{path} is of another network: {_some(different)}")
+            raise ConfigError(f"{path} holds another network: {_some(different)}")
         if complaints:
             print(f"{folder}: {complaints[0]}; going on from {name}", file=sys.stderr)
         _tell_threads(folder, threads, like)
@@ -72,7 +140,7 @@ def load(folder: Path, like: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The checkpoint in `path`; Damaged if a bit is wrong, ConfigError if its format is newer."""
+    """The checkpoint in `path`; Damaged if a bit is wrong, ConfigError if its format is another."""
     verify(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -81,27 +149,27 @@ def read(path: Path) -> dict[str, Any]:
         raise Damaged(f"torch cannot load it ({first or type(error).__name__})") from error
     number = state.pop("format", None) if isinstance(state, dict) else None
     if not isinstance(number, int) or number < 1:
-        raise Damaged("it is no checkpoint of a run")
+        raise Damaged("it is not a checkpoint of a run")
     if number != FORMAT:
         raise ConfigError(f"{path} has format {number}; this version of attnbench reads {FORMAT}")
     return state
 
 
 def verify(path: Path) -> None:
-    """Damaged if `path` is no archive, or a record of it has not the CRC it was written with."""
+    """Damaged if `path` is not an archive, or if the CRC of a record does not match."""
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
-    except Exception as error:  # a flipped bit of a header may be any wrong number
+    except Exception as error:  # a flipped bit in a header can raise anything
         raise Damaged(f"it is not whole ({error})") from error
     if damaged:
         raise Damaged(f"its record {damaged} is damaged")
 
 
 def require_room(folder: Path, model: nn.Module) -> None:
-    """ConfigError if `folder` has too little room for a run's checkpoints and weights."""
+    """ConfigError if `folder` has too little space for the checkpoints and the weights of a run."""
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
-    missing = 3 - sum((folder / name).exists() for name in NAMES)  # two, and one that is written
+    missing = 3 - sum((folder / name).exists() for name in NAMES)  # two, and the one being written
     require_space(folder, missing * 2 * weights + weights)  # 2: momentum is as large
 
 
@@ -110,8 +178,8 @@ def _tell_threads(folder: Path, before: object, like: dict[str, Any]) -> None:
     on_cpu = all(tensor.device.type == "cpu" for tensor in like["model"].values())
     if on_cpu and isinstance(before, int) and before != now:
         print(
-            f"{folder}: had {before} thread(s) so far and {now} now, so its last bits will not be "
-            f"those of an unbroken run; with OMP_NUM_THREADS={before} they are",
+            f"{folder}: trained with {before} thread(s) so far and {now} now, so its last bits "
+            f"will differ from an unbroken run; set OMP_NUM_THREADS={before} to keep them equal",
             file=sys.stderr,
         )
 
@@ -125,7 +193,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _differences(state: dict[str, Any], like: dict[str, Any]) -> Iterator[str]:
-    """What keeps `state` from being loaded into what `like` came from, in words."""
+    """Why `state` cannot be loaded into the run that `like` is the state of, in words."""
     yield from _other_keys(state, like)
     if "optimizer" in state and _groups(state) != _groups(like):
         yield "its optimizer has other parameters"

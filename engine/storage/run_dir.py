@@ -27,9 +27,11 @@ from engine.storage.lock import locked
 from engine.storage.renamed import modernize
 
 # Where a run happens is no part of what it is.
-MACHINE_OPTIONS = ("device", "out", "data.root", "data.workers", "data.timeout")
+MACHINE_OPTIONS = (
+    "device", "out", "checkpoint_seconds", "graph", "data.root", "data.workers", "data.timeout",
+)  # fmt: skip
 # Options with the value that runs had before there was a choice.
-ADDED_OPTIONS = {"syncbn": False, "compile": None}
+ADDED_OPTIONS = {"syncbn": False, "compile": None, "deterministic": True}
 
 
 class RunDir:

@@ -1,98 +1,115 @@
-"""The two passes over the images: one that trains, one that measures."""
+"""The two passes over the images: training and evaluation."""
 
 import math
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
 from engine.datasets.in_memory import Images
 from engine.errors import NonFiniteError
 from engine.rng import fold_in, permutation
-from engine.training.nonfinite import first_fault
+from engine.storage.checkpoint import Writer
+from engine.training.graph import topk_correct
+from engine.training.interruption import Interruption
+from engine.training.nonfinite import Watch
 from engine.training.run import Run
 from engine.transforms.batch import Identity
 from engine.transforms.normalize import Normalize
 
 EVALUATION_BATCH = 250  # images, on each rank
-LOOKS = 20  # at the loss, in an epoch, and at least
-BETWEEN = 50  # every so many steps: each look waits for the device
+GRAPH_EVALUATION_BATCH = 1000  # where a CUDA graph evaluates
+LOOKS = 20  # at the loss in an epoch, at least
+BETWEEN = 50  # steps between two looks, at most: each look waits for the device
+CHECKPOINT = 1  # a request for a checkpoint; the numbers of signals are larger
+
+
+def pause(run: Run, writer: Writer, interruption: Interruption, in_epoch: bool = True) -> None:
+    """Between two steps: start a checkpoint if one is due; save and leave if a signal came."""
+    last = run.epoch == run.recipe.epochs  # the end of the run is saved by itself
+    due = run.ranks.rank == 0 and not last and writer.due(in_epoch)
+    request = interruption.signal_or(CHECKPOINT if due else 0)
+    if request == CHECKPOINT:
+        run.start_saving(writer)
+    elif request:
+        writer.wait()
+        run.save(writer.folder)
+        interruption.leave(request)
 
 
 def train_epoch(
     run: Run, images: Images, normalize: Normalize, check: Callable[[], None]
 ) -> dict[str, float]:
-    """What is left of the epoch `run` is in; lr, mean loss, top1 and top5 (%) over all of it.
+    """The rest of the epoch that `run` is in; its lr, mean loss, top1 and top5 (%), all of it.
 
     `check` is called between two steps, where the run can be saved and left. The accuracy is that
-    on the images as they were trained on: augmented, and a mix of two by what it has most of.
+    of the augmented images; an image mixed of two counts by the class it has most of.
     """
-    recipe, batches = run.recipe, _batches(run, len(images))
+    batches = _batches(run, len(images))
     steps, remaining = len(batches), sum(map(len, batches[run.step :]))
-    start = run.snapshot()
-    updates = partial(_updates, run, images, batches, normalize, check)
+    run.last_copy = run.last_copy or run.copy()
+    run.model.train()
+    inputs = batches[run.step :] if run.graph else _inputs(run, images, normalize, batches)
+    look = max(1, min(steps // LOOKS, BETWEEN))
     started = time.perf_counter()
-    with tqdm(
-        total=steps, initial=run.step, **_bar(run, f"epoch {run.epoch + 1}/{recipe.epochs}")
-    ) as bar:
-        for _ in updates():
+    with _bar(run, f"epoch {run.epoch + 1}/{run.recipe.epochs}", steps) as bar:
+        for batch in inputs:
+            check()
+            graph_step(run, batch, steps) if run.graph else train_step(run, *batch)
             bar.update()
-            if run.step % max(1, min(steps // LOOKS, BETWEEN)) == 0:  # at the same on all ranks
+            if run.step % look == 0:  # at the same step on all ranks
                 loss = run.losses[-1].item()
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
                 if not math.isfinite(loss):
                     break
     run.sync_buffers()
     if run.nonfinite():
-        raise _diverged(run, start, updates, steps)
+        raise _diverged(run, images, normalize)
     run.seconds += time.perf_counter() - started
     run.images += remaining
-    loss = torch.stack(run.losses).mean().item()
-    top1, top5 = (100 * run.correct.double() / sum(map(len, batches))).tolist()
-    return {"lr": recipe.lr_at(run.epoch * steps, steps), "loss": loss, "top1": top1, "top5": top5}
+    return _epoch_summary(run, batches)
 
 
 def _batches(run: Run, images: int) -> tuple[Tensor, ...]:
-    """The indices of the images, batch by batch, of the epoch `run` is in."""
+    """The indices of the images, batch by batch, of the epoch that `run` is in."""
     order = permutation(run.seed, run.epoch, images, run.device)
     return order.split(run.recipe.batch_size)[: run.recipe.steps_per_epoch(images)]
 
 
-def _updates(
-    run: Run,
-    images: Images,
-    batches: tuple[Tensor, ...],
-    normalize: Normalize,
-    check: Callable[[], None],
-) -> Iterator[None]:
-    """The updates that are left of the epoch; each is made when it is asked for."""
-    recipe, steps = run.recipe, len(batches)
-    run.model.train()
-    mine = map(run.ranks.shard, batches[run.step :])
-    for pixels, labels in images.batches(mine, recipe.augmentation, run.seed, run.epoch):
-        check()
-        seed, whole = fold_in(run.seed, run.epoch * steps + run.step), len(batches[run.step])
-        yield train_step(
-            run, *recipe.mixed(normalize(pixels), labels, len(images.classes), seed), steps, whole
-        )
+def _inputs(
+    run: Run, images: Images, normalize: Normalize, batches: tuple[Tensor, ...]
+) -> Iterator[tuple[Tensor, Tensor, int, int]]:
+    """The arguments of `train_step` for each step that is left of the epoch."""
+    recipe, steps, first, epoch = run.recipe, len(batches), run.step, run.epoch
+    mine = map(run.ranks.shard, batches[first:])
+    loaded = images.batches(mine, recipe.augmentation, run.seed, epoch)
+    for step, (pixels, labels) in enumerate(loaded, first):
+        seed = fold_in(run.seed, epoch * steps + step)
+        mixed = recipe.mixed(normalize(pixels), labels, len(images.classes), seed)
+        yield *mixed, steps, len(batches[step])
+
+
+def _epoch_summary(run: Run, batches: tuple[Tensor, ...]) -> dict[str, float]:
+    steps, images = len(batches), sum(map(len, batches))
+    top1, top5 = (100 * run.correct.double() / images).tolist()
+    lr = run.recipe.lr_at(run.epoch * steps, steps)
+    row = {"lr": lr, "loss": run.losses.mean().item(), "top1": top1, "top5": top5}
+    return row | ({"skipped": run.scale.skipped.item()} if run.scale.enabled else {})
 
 
 def train_step(
     run: Run, pixels: Tensor, targets: Tensor, steps: int, whole: int | None = None
 ) -> None:
-    """One update; `targets` are labels or soft labels. Nothing here waits for the device.
+    """One update in an epoch of `steps`; `targets` are labels or soft labels.
 
-    They are this rank's part of a batch of `whole` images.
+    They are this rank's part of a batch of `whole` images. Nothing here waits for the device.
     """
-    recipe, step, here = run.recipe, run.epoch * steps + run.step, len(pixels)
+    recipe, here = run.recipe, len(pixels)
     whole = run.ranks.gradient_images(here, whole or here)
-    run.seed_dropout(fold_in(run.seed, step) + run.ranks.rank)
-    for group in run.optimizer.param_groups:
-        group["lr"] = recipe.lr_at(step, steps)
+    _begin_step(run, steps)
     run.optimizer.zero_grad(set_to_none=True)
     count = recipe.parts(min(here, whole // run.ranks.world_size))
     parts = zip(pixels.tensor_split(count), targets.tensor_split(count), strict=True)
@@ -102,11 +119,25 @@ def train_step(
     loss, right = run.ranks.all_reduce_gradients(
         run.model, sum(loss for loss, _ in done), right, here, whole
     )
-    if recipe.clip_norm is not None:
-        nn.utils.clip_grad_norm_(run.model.parameters(), recipe.clip_norm)
-    run.optimizer.step()
-    run.average.update(run.model, step)
-    run.losses.append(loss)
+    run.scale.update(run.optimizer, run.model, recipe.clip_norm)
+    _end_step(run, loss, right, steps)
+
+
+def graph_step(run: Run, batch: Tensor, steps: int) -> None:
+    """The same update by the CUDA graph of `run`, from the images with the indices `batch`."""
+    _begin_step(run, steps)
+    _end_step(run, *run.graph(batch), steps)
+
+
+def _begin_step(run: Run, steps: int) -> None:
+    step = run.epoch * steps + run.step
+    run.seed_dropout(fold_in(run.seed, step) + run.ranks.rank)
+    run.set_lr(run.recipe.lr_at(step, steps))
+
+
+def _end_step(run: Run, loss: Tensor, right: Tensor, steps: int) -> None:
+    run.average.update(run.model, run.epoch * steps + run.step)
+    run.losses = torch.cat([run.losses, loss[None]])
     run.correct += right
     run.step += 1
 
@@ -116,7 +147,7 @@ def _backward(run: Run, pixels: Tensor, targets: Tensor, share: float) -> tuple[
     with run.autocast():
         logits = run.forward(pixels)
     loss = share * run.recipe.loss(run.model, logits, targets)
-    loss.backward()
+    run.scale.backward(loss)
     return loss.detach(), logits.detach()
 
 
@@ -131,20 +162,28 @@ def evaluate(
 def predict(
     run: Run, images: Images, normalize: Normalize, check: Callable[[], None] = lambda: None
 ) -> tuple[Tensor, Tensor]:
-    """Image by image: the loss, (N,); and whether the best guess, the best five hit, (2, N)."""
-    model, of_image = run.eval_model.eval(), []
+    """For each image: the loss, (N,); whether the best guess and the best five hit, (2, N)."""
+    run.eval_model.eval()
+    of_image = []
     indices = torch.arange(len(images), device=run.device)
-    batches = indices.tensor_split(math.ceil(len(images) / EVALUATION_BATCH / run.ranks.world_size))
+    size = GRAPH_EVALUATION_BATCH if run.eval_graph else EVALUATION_BATCH
+    batches = indices.tensor_split(math.ceil(len(images) / size / run.ranks.world_size))
     mine = [run.ranks.shard(batch) for batch in batches]
     parts = images.batches(mine, Identity(), run.seed, run.epoch)
-    for pixels, labels in tqdm(parts, total=len(mine), **_bar(run, "evaluating")):
-        check()
-        with run.autocast():
-            logits = model(normalize(pixels))
-        losses = F.cross_entropy(logits.float(), labels, reduction="none")
-        of_image.append(torch.cat([losses[None], topk_correct(logits, labels)]))
+    with _bar(run, "evaluating", len(mine), 0) as bar:
+        for pixels, labels in parts:
+            check()
+            logits = run.eval_graph(pixels) if run.eval_graph else _logits(run, normalize(pixels))
+            losses = F.cross_entropy(logits.float(), labels, reduction="none")
+            of_image.append(torch.cat([losses[None], topk_correct(logits, labels)]))
+            bar.update()
     losses, *hit = run.ranks.all_gather(torch.cat(of_image, 1), torch.cat(mine), len(images))
     return losses, torch.stack(hit).bool()
+
+
+def _logits(run: Run, pixels: Tensor) -> Tensor:
+    with run.autocast():
+        return run.eval_model(pixels)
 
 
 def summary(losses: Tensor, hit: Tensor) -> dict[str, float]:
@@ -159,29 +198,41 @@ def accuracy_by_class(hit: Tensor, labels: Tensor, classes: int) -> Tensor:
     return 100 * right / torch.bincount(labels, minlength=classes)
 
 
-def topk_correct(logits: Tensor, labels: Tensor) -> Tensor:
-    """(2, N) bool: the label is the best guess; it is among the best five (or all, if fewer)."""
-    guesses = logits.topk(min(5, logits.shape[1])).indices
-    right = guesses == labels[:, None]
-    return torch.stack([right[:, 0], right.any(1)])
+def _diverged(run: Run, images: Images, normalize: Normalize) -> NonFiniteError:
+    """The error that names the first thing that is not finite, and its step.
 
-
-def _diverged(
-    run: Run, start: bytes, updates: Callable[[], Iterator[None]], steps: int
-) -> NonFiniteError:
-    """The error that tells what was not finite first since `start`, and at which step."""
-    run.restore(start)
-    run.forward = run.model  # whose modules can be watched
-    looking = _bar(run, "not finite: looking for where")
-    bar = tqdm(updates(), total=steps, initial=run.step, **looking)
-    what = first_fault(run, bar) or "a loss or a weight (not so when the steps were repeated)"
+    All steps since the last copy of the state are repeated, which gives the same numbers, and each
+    of them is looked at.
+    """
+    epoch, what = run.epoch, None
+    run.load_state_dict(run.last_copy)
+    run.forward, run.graph = run.model, None  # hooks see its modules
+    steps = run.recipe.steps_per_epoch(len(images))
+    with Watch(run.model) as watch, _bar(run, "not finite: looking for where", steps) as bar:
+        while not what and run.epoch <= epoch:
+            for batch in _inputs(run, images, normalize, _batches(run, len(images))):
+                train_step(run, *batch)
+                bar.update()
+                if what := watch.first_fault(run):
+                    break
+            else:
+                run.sync_buffers()
+                if run.epoch == epoch:
+                    break
+                run.next_epoch()
+                bar.reset()
     lr = run.recipe.lr_at(run.epoch * steps + run.step - 1, steps)
+    what = what or "a loss or a weight (not so when the steps were repeated)"
     return NonFiniteError(
         f"{what} is not finite at step {run.step} of epoch {run.epoch + 1} (lr {lr:.4g}); "
         "the checkpoint before is kept; a smaller recipe.lr may help"
     )
 
 
-def _bar(run: Run, what: str) -> dict[str, object]:
-    off = run.ranks.rank > 0 or None  # None: where there is no terminal
-    return {"desc": what, "leave": False, "disable": off, "unit": "batch", "dynamic_ncols": True}
+def _bar(run: Run, what: str, total: int, initial: int | None = None) -> tqdm:
+    off = run.ranks.rank > 0 or None  # None: off where there is no terminal
+    start = run.step if initial is None else initial
+    return tqdm(
+        desc=what, total=total, initial=start, leave=False, disable=off, unit="batch",
+        dynamic_ncols=True,
+    )  # fmt: skip

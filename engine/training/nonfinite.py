@@ -1,11 +1,9 @@
-"""Where a run stopped being one of finite numbers.
+"""Where the numbers of a run stopped being finite.
 
-The step itself waits for nothing and therefore does not look. What is found too late, when all
-weights are NaN already, is found again: the steps are repeated, which gives the same numbers, and
-each is looked at in the order of its computation.
+A step does not wait for the device and therefore does not look. By the time NaN is noticed all
+weights may be NaN, so the steps are repeated and each is looked at, in the order of computation.
 """
 
-from collections.abc import Iterable
 from functools import partial
 
 from torch import Tensor, nn
@@ -13,25 +11,11 @@ from torch import Tensor, nn
 from engine.training.run import Run
 
 
-def first_fault(run: Run, updates: Iterable[None]) -> str | None:
-    """What is not finite first, as words; `run` stays at the step where it was found.
-
-    `updates` makes one update of `run` each time it is asked. None if all of them are sound.
-    """
-    with Watch(run.model) as watch:
-        for _ in updates:
-            loss = [] if run.losses[-1].isfinite() else ["the loss"]
-            after = filter(None, [run.nonfinite()])
-            if found := [*watch.forward, *loss, *watch.backward, *after]:
-                return found[0]
-    return None
-
-
 class Watch:
-    """A context in which a network tells what is not finite while it runs.
+    """A context that notes what is not finite while a network runs.
 
-    `forward` is filled with the input and the outputs, in the order in which the modules finish;
-    `backward` with the gradients with respect to these outputs, in the order in which they arrive.
+    `forward` lists the input and the outputs, in the order in which the modules finish; `backward`
+    lists the gradients with respect to these outputs, in the order in which they arrive.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -49,6 +33,16 @@ class Watch:
     def __exit__(self, *error: object) -> None:
         for hook in self._hooks:
             hook.remove()
+
+    def first_fault(self, run: Run) -> str | None:
+        """What was not finite first in the last step of `run`, in words; None if all is finite.
+
+        With a loss scale a gradient may overflow: the step is skipped and nothing is wrong.
+        """
+        loss = [] if run.losses[-1].isfinite() else ["the loss"]
+        backward = [] if run.scale.enabled else self.backward
+        after = filter(None, [run.nonfinite()])
+        return next(iter([*self.forward, *loss, *backward, *after]), None)
 
     def _entering(self, module: nn.Module, args: tuple[Tensor, ...]) -> None:
         _note(self.forward, "the input of the network", args[0])

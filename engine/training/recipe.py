@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from engine.training.ema import EMA, Average, NoEMA
+from engine.training.optimizer import make_on_device
 from engine.transforms.batch import Augment, Compose, Identity
 from engine.transforms.crop import Crop
 from engine.transforms.mixup import mixed
@@ -87,7 +88,7 @@ class Recipe:
             thick = [p for p in model.parameters() if p.ndim > 1]
             thin = [p for p in model.parameters() if p.ndim <= 1]
             groups = [{"params": thick}, {"params": thin, "weight_decay": 0.0}]
-        optimizer = self.optimizer(groups, lr=self.lr)
+        optimizer = make_on_device(self.optimizer, groups, self.lr)
         if inspect.signature(optimizer.step).parameters["closure"].default is not None:
             raise ValueError(f"{type(optimizer).__name__} asks for the loss again in each step")
         return optimizer

@@ -1,4 +1,4 @@
-"""The result of a finished run: its weights, and one record of what they reach and cost."""
+"""The result of a finished run: its weights, and one record of their accuracy and their cost."""
 
 from dataclasses import asdict
 from typing import Any
@@ -14,7 +14,7 @@ from engine.training.run import Run
 
 
 def finish(run: Run, folder: RunDir, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Write weights.safetensors and, last of all, result.json; return what the latter holds.
+    """Write weights.safetensors and, last of all, result.json; return the contents of result.json.
 
     Its top1 and top5 are those of the last of the logged `rows`.
     """
@@ -25,14 +25,17 @@ def finish(run: Run, folder: RunDir, rows: list[dict[str, Any]]) -> dict[str, An
     result = {
         **folder.labels,
         "epochs": run.recipe.epochs,
-        "ema": run.recipe.ema,  # null: the weights are the last ones, not their average
+        "ema": run.recipe.ema,  # null: the last weights, not their average
         "top1": rows[-1]["test.top1"],
         "top5": rows[-1]["test.top5"],
-        "best_top1": max(seen) if len(seen) == len(rows) else None,  # None: it was not looked at
+        "best_top1": max(seen)
+        if len(seen) == len(rows)
+        else None,  # None: not measured in each epoch
         **asdict(cost(run.model, folder.config["data"]["image_size"])),
         "train_seconds": run.seconds,
         "images_per_second": run.images_per_second,
         "peak_memory_mb": peak_memory_mb(run.device),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
         "device": device_name(run.device),
         "ranks": run.ranks.world_size,
         "torch": torch.__version__,

@@ -1,7 +1,8 @@
 """uint8 images -> float32 images of mean 0 and standard deviation 1, as a network takes them."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -26,8 +27,17 @@ class Normalize:
 
     def __call__(self, pixels: Tensor) -> Tensor:
         mean, std = _of_row(self.statistics, pixels.shape[2], pixels.device)
-        normalized = (pixels.flatten(2) - mean) / std
-        return normalized.view(pixels.shape).permute(0, 3, 1, 2)
+        return _normalized(pixels, mean, std)
+
+    def on(self, width: int, device: torch.device) -> Callable[[Tensor], Tensor]:
+        """The same for images of that width, with its statistics on the device already."""
+        mean, std = _of_row(self.statistics, width, device)
+        return partial(_normalized, mean=mean, std=std)
+
+
+def _normalized(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    normalized = (pixels.flatten(2) - mean) / std
+    return normalized.view(pixels.shape).permute(0, 3, 1, 2)
 
 
 @cache  # for a copy to the device, step by step, would wait for it

@@ -17,6 +17,9 @@ KINDS = {  # what no constructor is given
     "precision": str,
     "compile": str | None,
     "syncbn": bool,
+    "deterministic": bool,
+    "graph": bool,
+    "checkpoint_seconds": float,
     "device": str,
     "out": str,
 }

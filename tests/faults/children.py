@@ -14,11 +14,12 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 SMALL = (
     "data=digits", "data.image_size=8", "data.val=1277", "model=resnet20", "recipe=digits",
-    "recipe.batch_size=32", "recipe.epochs=2", "device=cpu",
+    "recipe.batch_size=32", "recipe.epochs=2", "device=cpu", "checkpoint_seconds=0",
 )  # fmt: skip
 CLOCK = ("train_seconds", "images_per_second")
 IMPORTED = (
-    "train", "engine.training.loop", "engine.training.logger", "engine.training.result",
+    "train", "engine.training.fit", "engine.training.loop", "engine.training.logger",
+    "engine.training.result",
     "engine.datasets.digits", "models.resnet",
     "scripts.cli.type_check", "sklearn.datasets", "torch._inductor.config", "tests.faults.harm",
     "tests.faults.children",

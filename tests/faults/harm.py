@@ -14,8 +14,9 @@ from torch.optim.optimizer import (
     register_optimizer_step_pre_hook,
 )
 
-import engine.training.logger
+import engine.training.fit
 import engine.training.loop
+from engine.training.logger import RunLogger
 from engine.training.recipe import Recipe
 from engine.training.run import Run
 
@@ -30,9 +31,9 @@ def kill(at):
 
     register_optimizer_step_pre_hook(tick)
     register_optimizer_step_post_hook(tick)
-    evaluate, epoch = engine.training.loop.evaluate, engine.training.logger.RunLogger.epoch
-    engine.training.loop.evaluate = lambda *args, **options: (tick(), evaluate(*args, **options))[1]
-    engine.training.logger.RunLogger.epoch = lambda *args: (epoch(*args), tick())[0]
+    evaluate, epoch = engine.training.fit.evaluate, RunLogger.epoch
+    engine.training.fit.evaluate = lambda *args: (tick(), evaluate(*args))[1]
+    RunLogger.epoch = lambda *args: (epoch(*args), tick())[0]
 
 
 def forget(part):

@@ -15,7 +15,10 @@ from tests.faults.harm import forget, kill
 
 pytestmark = pytest.mark.fault("F1")
 
-SMALL = ["data=digits", "data.image_size=8", "model=resnet20", "recipe=digits", "device=cpu"]
+SMALL = [
+    "data=digits", "data.image_size=8", "model=resnet20", "recipe=digits", "device=cpu",
+    "checkpoint_seconds=0",
+]  # fmt: skip
 SHORT = ["data.val=1200", "recipe.epochs=3"]  # 237 images are left: four updates an epoch
 FEATURES = [
     "attn=nam", "recipe.sparsity=1e-4", "recipe.ema=0.9", "recipe.mixup=0.4", "recipe.cutmix=1.0",
@@ -29,7 +32,7 @@ ADAMW = [
 STREAM = [  # 30 photographs: four updates an epoch
     "data=imagenet", "data.classes=null", "data.image_size=16", "data.resize=18",
     "model=resnet20", "recipe=imagenet_90ep", "recipe.schedule.milestones=[]", "recipe.lr=0.01",
-    "recipe.batch_size=8", "recipe.epochs=3", "device=cpu",
+    "recipe.batch_size=8", "recipe.epochs=3", "device=cpu", "checkpoint_seconds=0.01",
 ]  # fmt: skip
 CASES = {
     "sgd": [*SMALL, *SHORT, *FEATURES],

@@ -17,7 +17,7 @@ from tests.faults.children import ROOT, SMALL, run_of, said, same, tidy, train, 
 pytestmark = pytest.mark.fault("F3")
 
 PHASES = {  # what is called there, and at which of the calls the signal comes
-    "build": ("engine.training.run", "prepare_device", 1),
+    "build": ("engine.environment", "prepare_device", 1),
     "data wait": ("engine.transforms.batch", "CropFlip.__call__", 7),
     "step": ("engine.training.loop", "train_step", 8),
     "validation": ("engine.training.loop", "predict", 2),

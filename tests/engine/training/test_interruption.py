@@ -9,42 +9,39 @@ from engine.signals import SIGNALS
 from engine.training.interruption import Interruption
 
 
-def with_signal(interruption, number, saved):
-    with interruption:
-        interruption.check()
-        os.kill(os.getpid(), number)
-        assert not saved
-        interruption.check()
-
-
 @pytest.mark.parametrize("number", SIGNALS)
-def test_a_signal_is_noted_and_acted_on_between_two_steps(number):
-    saved = []
-    interruption = Interruption(lambda: saved.append(True))
-    with pytest.raises(SystemExit, match=str(128 + number)):
-        with_signal(interruption, number, saved)
-    assert saved == [True]
+def test_a_signal_is_noted_and_ends_the_process_only_when_asked_for(number):
+    with pytest.raises(SystemExit, match=str(128 + number)), Interruption() as interruption:
+        assert interruption.signal_or(0) == 0
+        os.kill(os.getpid(), number)
+        assert interruption.signal_or(0) == number
+        interruption.leave(number)
 
 
-def test_one_that_comes_after_the_last_step_counts_as_well():
-    saved = []
-    with pytest.raises(SystemExit, match="143"), Interruption(lambda: saved.append(True)):
+def test_a_signal_goes_before_any_other_request():
+    with pytest.raises(SystemExit), Interruption() as interruption:
+        assert interruption.signal_or(1) == 1
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interruption.signal_or(1) == signal.SIGINT
+
+
+def test_a_signal_after_the_last_step_counts_as_well():
+    with pytest.raises(SystemExit, match="143"), Interruption():
         os.kill(os.getpid(), signal.SIGTERM)
-    assert saved == [True]
 
 
-def test_afterwards_the_signals_are_as_before():
+def test_afterwards_the_signal_handlers_are_the_ones_before():
     before = [signal.getsignal(number) for number in SIGNALS]
-    with Interruption(print):
+    with Interruption():
         assert signal.getsignal(signal.SIGTERM) != before[0]
     assert [signal.getsignal(number) for number in SIGNALS] == before
 
 
-def test_a_second_signal_ends_at_once():
+def test_a_second_signal_ends_the_process_at_once():
     code = (
         "import os, signal\n"
         "from engine.training.interruption import Interruption\n"
-        "with Interruption(print):\n"
+        "with Interruption():\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    print('too late')\n"
