@@ -81,7 +81,7 @@ def _cpu_has_bf16() -> bool:
 
 
 def peak_memory_mb(device: torch.device) -> float | None:
-    """The most memory that tensors took on a GPU, in MiB; None elsewhere, where nothing counts it."""
+    """The most memory that tensors took on a GPU, in MiB; None on other devices."""
     if device.type != "cuda":
         return None
     return torch.cuda.max_memory_allocated(device) / 2**20
