@@ -15,7 +15,7 @@ def test_a_signal_is_noted_and_ends_the_process_only_when_asked_for(number):
         assert interruption.signal_or(0) == 0
         os.kill(os.getpid(), number)
         assert interruption.signal_or(0) == number
-        interruption.signal = None
+        interruption.number = None
     with pytest.raises(SystemExit, match=str(128 + number)), Interruption() as interruption:
         interruption.leave(number)
 
@@ -25,7 +25,7 @@ def test_a_signal_goes_before_any_other_request():
         assert interruption.signal_or(1) == 1
         os.kill(os.getpid(), signal.SIGINT)
         assert interruption.signal_or(1) == signal.SIGINT
-        interruption.signal = None
+        interruption.number = None
 
 
 def test_a_signal_after_the_last_step_counts_as_well():
