@@ -62,7 +62,7 @@ def unbroken(tmp_path_factory):
 
 def test_a_run_leaves_what_the_readme_says(unbroken):
     files = {file.name.partition(".17")[0].split(".out")[0] for file in unbroken.iterdir()}
-    assert {"config.yaml", "metrics.jsonl", "last.pt", "previous.pt", "events"} <= files
+    assert {"config.yaml", "metrics.jsonl", "last.pt", "events"} <= files
     result = json.loads((unbroken / "result.json").read_text())
     rows = [json.loads(line) for line in (unbroken / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3]

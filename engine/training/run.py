@@ -42,10 +42,7 @@ class Run:
         ranks: Ranks = SINGLE_PROCESS,
         compile: str | None = None,
     ) -> None:
-        if precision not in PRECISIONS:
-            raise ConfigError(f"precision={precision}: choose from {', '.join(PRECISIONS)}")
-        if precision == "fp16" and not device.startswith("cuda"):
-            raise ConfigError("precision=fp16 needs a CUDA GPU; take precision=bf16 or fp32")
+        require_precision(precision, device)
         if recipe.sparsity and not any(penalized(model)):
             raise ConfigError(
                 f"recipe.sparsity={recipe.sparsity}: no module of this network has a penalty"
@@ -200,6 +197,14 @@ class Run:
 
     def restore(self, snapshot: bytes) -> None:
         self.load_state_dict(torch.load(io.BytesIO(snapshot), "cpu", weights_only=True))
+
+
+def require_precision(precision: str, device: str) -> None:
+    """ConfigError for an unknown precision, or one that `device` does not have."""
+    if precision not in PRECISIONS:
+        raise ConfigError(f"precision={precision}: choose from {', '.join(PRECISIONS)}")
+    if precision == "fp16" and not device.startswith("cuda"):
+        raise ConfigError("precision=fp16 needs a CUDA GPU; take precision=bf16 or fp32")
 
 
 def _on_cpu(tree: Any) -> Any:
