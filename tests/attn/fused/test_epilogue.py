@@ -10,6 +10,7 @@ from torch import nn
 
 import attn.fused.epilogue
 from attn import CBAM, ECA, NAM, SE, SRM, FusedEpilogue, ShuffleAttention, Triplet
+from attn.fused.function import FusedEpilogueFunction
 from attn.fused.kernels import EAGER, Passes, compiled
 from models import MobileNetV2, ResNet, Slots
 from models.resnet import Bottleneck
@@ -182,12 +183,8 @@ def test_keys_and_logits_of_a_network_stay(gate):
 
 def test_a_linear_bottleneck_without_shortcut_ends_fused(monkeypatch):
     ended = []
-    apply = attn.fused.epilogue.FusedEpilogueFunction.apply
-    monkeypatch.setattr(
-        attn.fused.epilogue.FusedEpilogueFunction,
-        "apply",
-        lambda *a: ended.append(a[5]) or apply(*a),
-    )
+    apply = FusedEpilogueFunction.apply
+    monkeypatch.setattr(FusedEpilogueFunction, "apply", lambda *a: ended.append(a[5]) or apply(*a))
     torch.manual_seed(0)
     ours = MobileNetV2(10, "cifar", 32, 0.25, slots=Slots(NAM, ["branch"], epilogue=EAGERLY))
     ours = ours.double().to(memory_format=torch.channels_last)
