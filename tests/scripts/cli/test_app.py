@@ -75,7 +75,7 @@ VALUES = {
     "recipe.lr=abc": "recipe.lr=abc: expected a number",
     "recipe.optimizer=adam": "recipe.optimizer=adam: expected a group of options with a _target_",
     "sites=[brunch]": "model: sites has brunch: choose from prenorm, inner, branch, identity",
-    "precision=fp8": "precision=fp8: choose from fp32, bf16",
+    "precision=fp8": "precision=fp8: choose from fp32, strict_fp32, bf16, fp16",
     "compile=fast": "compile=fast: choose from default, reduce-overhead, max-autotune, null",
     "compile=true": "compile=True: expected a word or null",
 }
