@@ -1,5 +1,6 @@
 """A published file, fetched whole and verified, or fetched further the next time."""
 
+import contextlib
 import fcntl
 import hashlib
 import http.client
@@ -37,26 +38,39 @@ def download(what: Published, path: Path) -> None:
     OSError where it cannot be had, ValueError where something else is sent. Of several processes,
     one fetches and the others wait for it.
     """
-    new = not path.parent.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    try:
-        with part.open("ab") as file:
+    with _lock(part) as file:
+        try:
+            if not path.is_file():
+                _complete(what, file)
+                part.replace(path)
+        finally:  # still under the lock: another process may wait to go on with this file
+            if part.is_file() and not part.stat().st_size:
+                part.unlink()
+
+
+def _lock(part: Path) -> BinaryIO:
+    """Open `part` at its end, as the only process.
+
+    Whoever waited for the lock may have got a file that was meanwhile moved or removed.
+    """
+    while True:
+        with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as unless_ours:
+            file = unless_ours.enter_context(part.open("ab"))
             fcntl.flock(file, fcntl.LOCK_EX)
-            if path.is_file():
-                return
-            file.seek(0, os.SEEK_END)  # where another process left it
-            _fetch(what, file)
-            file.flush()
-            if not what.is_at(part):
-                file.truncate(0)
-                raise ValueError(f"something else was sent than {what}")
-            part.replace(path)
-    finally:
-        if part.is_file() and not part.stat().st_size:
-            part.unlink()
-            if new:
-                path.parent.rmdir()
+            if os.path.samestat(os.fstat(file.fileno()), part.stat()):
+                file.seek(0, os.SEEK_END)  # where another process stopped
+                unless_ours.pop_all()
+                return file
+
+
+def _complete(what: Published, file: BinaryIO) -> None:
+    _fetch(what, file)
+    file.flush()
+    if not what.is_at(Path(file.name)):
+        file.truncate(0)
+        raise ValueError(f"something else was sent than {what}")
 
 
 def _fetch(what: Published, file: BinaryIO) -> None:

@@ -1,3 +1,4 @@
+import dataclasses
 import hashlib
 import re
 import threading
@@ -95,9 +96,24 @@ def test_something_else_is_refused_and_leaves_nothing(server, tmp_path):
     assert there(path) == {}
 
 
-def test_of_several_one_fetches_and_the_others_wait(server, tmp_path):
-    path = tmp_path / "file.tar.gz"
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: download(server.file, path), range(4)))
+@pytest.mark.parametrize("attempt", range(10))
+def test_of_several_one_fetches_and_the_others_wait(server, tmp_path, attempt):
+    path = tmp_path / "new" / "file.tar.gz"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: download(server.file, path), range(16)))
     assert there(path) == {"file.tar.gz": CONTENT}
     assert server.asked == ["bytes=0-"]
+
+
+@pytest.mark.parametrize("attempt", range(10))
+def test_several_that_are_refused_leave_nothing(server, tmp_path, attempt):
+    other = dataclasses.replace(server.file, sha256="0" * 64)
+    path = tmp_path / "new" / "file.tar.gz"
+
+    def refused(_):
+        with pytest.raises(ValueError, match="something else was sent"):
+            download(other, path)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(refused, range(16)))
+    assert there(path) == {}
