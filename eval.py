@@ -6,10 +6,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from engine.errors import as_config_error
 from scripts.cli.app import run_app
-from scripts.cli.saved_run import stored_config, stored_run, stored_source
+from scripts.cli.saved_run import load_config, load_dataset, load_run
 from scripts.cli.type_check import check_options
 
-KINDS = {
+OPTIONS = {
     "run": str,
     "split": str,
     "root": str | None,
@@ -20,17 +20,20 @@ KINDS = {
 
 
 def measure(cfg: DictConfig) -> dict[str, object]:
-    """Loss, top1 and top5 (%) of the run in `cfg.run` on one split, and by class if asked for."""
-    check_options(OmegaConf.to_container(cfg, throw_on_missing=True), KINDS)
-    run_cfg = stored_config(cfg.run, cfg.root)
+    """Loss, and top-1 and top-5 accuracy in %, of the run `cfg.run` on one split.
+
+    With `cfg.per_class`, the top-1 accuracy of each class as well.
+    """
+    check_options(OmegaConf.to_container(cfg, throw_on_missing=True), OPTIONS)
+    run_cfg = load_config(cfg.run, cfg.root)
     from engine.environment import prepare_device
     from engine.training.loop import accuracy_by_class, predict, summary
 
-    source = stored_source(run_cfg, cfg.split)
-    run = stored_run(cfg.run, run_cfg, prepare_device(cfg.device))
+    dataset = load_dataset(run_cfg, cfg.split)
+    run = load_run(cfg.run, run_cfg, prepare_device(cfg.device))
     with as_config_error("data"):
-        images = source.load(cfg.split).to(run.device)
-    losses, hit = predict(run, images, source.normalize)
+        images = dataset.load(cfg.split).to(run.device)
+    losses, hit = predict(run, images, dataset.normalize)
     measured = {"run": cfg.run, "split": cfg.split, "epoch": run.epoch, "images": len(images)}
     measured |= summary(losses, hit)
     if cfg.per_class:
@@ -40,7 +43,7 @@ def measure(cfg: DictConfig) -> dict[str, object]:
 
 
 def main(cfg: DictConfig) -> float:
-    """Print what was measured; return top-1 accuracy in %."""
+    """Print the measurement; return top-1 accuracy in %."""
     measured = measure(cfg)
     if cfg.json:
         print(json.dumps(measured))

@@ -8,27 +8,28 @@ from engine.distributed.launch import process_group
 from engine.distributed.ranks import Ranks
 from engine.errors import enough_memory
 from engine.storage.run_dir import RunDir
-from scripts.cli.app import build, run_app
+from scripts.cli.app import run_app
+from scripts.cli.compose import build
 from scripts.cli.run_path import run_directory
 
 
 def train(cfg: DictConfig, folder: RunDir, ranks: Ranks) -> dict[str, object]:
-    """Train to the last epoch, resuming what `folder` holds; return the result."""
+    """Train to the last epoch, from the checkpoint in `folder` if any; return the result."""
     from engine.environment import prepare_device  # torch: not before the names are checked
     from engine.training.fit import fit
     from engine.training.result import finish
     from engine.training.run import Run
-    from scripts.cli.build_model import network
+    from scripts.cli.build_model import build_network
 
     device = prepare_device(ranks.device(cfg.device), cfg.deterministic)
-    recipe, source = build(cfg.recipe), build(cfg.data)
-    run = Run(network(cfg, ranks), recipe, cfg.seed, device, cfg.precision, ranks, cfg.compile)
-    rows = fit(run, source, folder, cfg.graph, cfg.checkpoint_seconds)
+    recipe, dataset, model = build(cfg.recipe), build(cfg.data), build_network(cfg, ranks)
+    run = Run(model, recipe, cfg.seed, device, cfg.precision, ranks, cfg.compile)
+    rows = fit(run, dataset, folder, cfg.graph, cfg.checkpoint_seconds)
     return ranks.broadcast_result(finish, run, folder, rows)
 
 
 def main(cfg: DictConfig) -> float:
-    """One run, or the result of a run that is finished already; top-1 accuracy in %."""
+    """Train one run, unless it is finished; return top-1 accuracy in %."""
     folder = run_directory(cfg)
     with process_group(folder.fingerprint) as ranks:
         result, done = ranks.broadcast_result(folder.result), "already finished"

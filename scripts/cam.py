@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from engine.errors import ConfigError, as_config_error
 from scripts.cli.app import run_app
-from scripts.cli.saved_run import stored_config, stored_run, stored_source
+from scripts.cli.saved_run import load_config, load_dataset, load_run
 from scripts.cli.type_check import check_options
 
 if TYPE_CHECKING:  # they take seconds to import, which wrong input need not wait for
@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # they take seconds to import, which wrong input need not wai
     from engine.transforms.normalize import Normalize
     from report.cam import CamColumn, CamImages
 
-KINDS = {
+OPTIONS = {
     "run": str,
     "vs": str | Sequence[str] | None,
     "images": int,
@@ -41,7 +41,7 @@ def main(cfg: DictConfig) -> None:
     """Draw, and say what came where."""
     check(cfg)
     others = [cfg.vs] if isinstance(cfg.vs, str) else cfg.vs or []
-    configs = {folder: stored_config(folder, cfg.root) for folder in (cfg.run, *others)}
+    configs = {folder: load_config(folder, cfg.root) for folder in (cfg.run, *others)}
     require_same_images(configs, cfg.split)
     from engine.environment import prepare_device
     from report.cam import draw, short_names
@@ -50,8 +50,8 @@ def main(cfg: DictConfig) -> None:
     images, seen = choose(cfg, configs[cfg.run]), []
     print(f"{cfg.split} images {', '.join(map(str, images.indices))}")
     for name, (folder, config) in zip(short_names(list(configs)), configs.items(), strict=True):
-        run = stored_run(folder, config, device)
-        seen.append(look(run, stored_source(config, cfg.split).normalize, images, cfg, name))
+        run = load_run(folder, config, device)
+        seen.append(look(run, load_dataset(config, cfg.split).normalize, images, cfg, name))
         right = (seen[-1].guesses == images.labels).sum()
         print(f"{name}: {right} of {len(images.labels)} right after epoch {run.epoch}")
     out = Path(cfg.out)
@@ -65,7 +65,7 @@ def main(cfg: DictConfig) -> None:
 
 def check(cfg: DictConfig) -> None:
     """Raise ConfigError for the first option whose value cannot be."""
-    check_options(OmegaConf.to_container(cfg, throw_on_missing=True), KINDS)
+    check_options(OmegaConf.to_container(cfg, throw_on_missing=True), OPTIONS)
     if not 0 <= cfg.seed < 2**63:
         raise ConfigError(f"seed={cfg.seed}: expected a whole number, 0 or more")
     count = cfg.images if cfg.indices is None else len(cfg.indices)
@@ -94,9 +94,9 @@ def choose(cfg: DictConfig, config: DictConfig) -> CamImages:
     from engine.transforms.batch import Identity
     from report.cam import CamImages
 
-    source = stored_source(config, cfg.split)
+    dataset = load_dataset(config, cfg.split)
     with as_config_error("data"):
-        images = source.load(cfg.split)
+        images = dataset.load(cfg.split)
     count = len(images)
     indices = cfg.indices or permutation(cfg.seed, 0, count)[: cfg.images].tolist()
     if missing := [i for i in indices if not 0 <= i < count]:

@@ -1,11 +1,6 @@
-"""What networks cost, counted without running anything.
+"""Count what networks cost, without training: `python scripts/cost.py model=a,b attn=none,c`."""
 
-    python scripts/cost.py model=resnet50 attn=all
-    python scripts/cost.py model=resnet50,mobilenet_v2 attn=none,se,nam data=cifar10 json=true
-
-Anything that `train.py` takes can be said here too: `attn=cbam attn.reduction=8`.
-"""
-
+import itertools
 import json
 import sys
 from collections.abc import Iterator
@@ -13,57 +8,64 @@ from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from engine.errors import ConfigError
 from report.formats.text import render
-from scripts.cli.app import CONF, build, run_app
+from scripts.cli.app import refuse, run_app
+from scripts.cli.compose import build, compose_run
+from scripts.cli.overrides import CONF, Overrides, split_words, sweep_values
+from scripts.cli.type_check import check_options
 
+OWN = {*OmegaConf.load(CONF / "cost.yaml")} - {"defaults"}  # all other options are train.py's
+OPTIONS = {"json": bool}
+DEFAULTS = {"model": "resnet50", "attn": "none"}
 HEADER = ("model", "attn", "params", "+ %", "MACs", "+ %", "element-wise", "+ %")
 COLUMNS = (("params", "{:,}", 1), ("macs", "{:,.1f} M", 1e6), ("elements", "{:,.1f} M", 1e6))
 
 
-def take(group: str, default: str) -> list[str]:
-    """The names that `group=a,b` or `group=all` on the command line asks for; Hydra gets one."""
-    for i, argument in enumerate(sys.argv):
-        if argument.startswith(f"{group}="):
-            names = argument.partition("=")[2].split(",")
-            if names == ["all"]:
-                names = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
-                names.sort(key=lambda name: name != "none")
-            sys.argv[i] = f"{group}={names[0]}"
-            return names
-    sys.argv.append(f"{group}={default}")
-    return [default]
+def main(overrides: Overrides, cfg: DictConfig) -> None:
+    """Count and print the cost of each network with each attention."""
+    check_options(OmegaConf.to_container(cfg), OPTIONS)
+    chosen = DEFAULTS | overrides
+    pairs = itertools.product(names("model", chosen["model"]), names("attn", chosen["attn"]))
+    rows = list(count([chosen | {"model": model, "attn": attn} for model, attn in pairs]))
+    if all("refused" in row for row in rows):
+        raise ConfigError(rows[0]["refused"])
+    print(json.dumps(rows, indent=1) if cfg.json else table(rows))
 
 
-def rows(models: list[str], attns: list[str]) -> Iterator[dict[str, Any]]:
-    """One row for each network with each attention; where the two do not fit, why."""
-    import torch
+def names(group: str, text: str) -> list[str]:
+    """The names in `group=text`; `all` stands for each file of conf/GROUP, `none` first."""
+    if text != "all":
+        return sweep_values(group, text)
+    every = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+    return sorted(every, key=lambda name: name != "none")
+
+
+def count(runs: list[Overrides]) -> Iterator[dict[str, Any]]:
+    """One row for each network; a network that cannot be built gets the reason instead."""
+    composed = [compose_run(overrides, OWN)[0] for overrides in runs]
+    import torch  # not before the names are checked
 
     from engine.complexity import cost
 
-    overrides = list(HydraConfig.get().overrides.task)
-    pairs = [(model, attn) for model in models for attn in attns]
-    for model, attn in tqdm(pairs, disable=None, leave=False):
-        cfg = hydra.compose("train", [*overrides, f"model={model}", f"attn={attn}"])
+    for overrides, cfg in zip(tqdm(runs, disable=None, leave=False), composed, strict=True):
         try:
             with torch.device("meta"):
                 counted = asdict(cost(build(cfg.model), cfg.model.image_size))
         except ConfigError as refusal:
             counted = {"refused": str(refusal)}
-        yield {"model": model, "attn": attn} | counted
+        yield {"model": overrides["model"], "attn": overrides["attn"]} | counted
 
 
-def table(counted: list[dict[str, Any]]) -> str:
-    """Markdown, each network compared with its plain form where that was counted."""
-    plain = {row["model"]: row for row in counted if row["attn"] == "none"}
-    fitting = [row for row in counted if "refused" not in row]
-    lines = [render(HEADER, [_cells(row, plain.get(row["model"])) for row in fitting])]
-    for row in counted:
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown; each network is compared with its plain form if the plain form was counted."""
+    plain = {row["model"]: row for row in rows if row["attn"] == "none"}
+    counted = [row for row in rows if "refused" not in row]
+    lines = [render(HEADER, [_cells(row, plain.get(row["model"])) for row in counted])]
+    for row in rows:
         if "refused" in row:
             lines.append(f"{row['model']} with {row['attn']}: {row['refused']}")
     lines.append("\nFor one image. MACs: convolutions and matrix products, the papers' FLOPs.")
@@ -80,17 +82,9 @@ def _cells(row: dict[str, Any], plain: dict[str, Any] | None) -> tuple[str, ...]
     return tuple(cells)
 
 
-def main(models: list[str], attns: list[str], as_json: bool, cfg: DictConfig) -> None:
-    """Count and print; `cfg` is the first network's, and has been checked."""
-    counted = list(rows(models, attns))
-    if all("refused" in row for row in counted):
-        raise ConfigError(counted[0]["refused"])
-    print(json.dumps(counted, indent=1) if as_json else table(counted))
-
-
 if __name__ == "__main__":
-    if "--help" in sys.argv:
-        print(__doc__)
-    as_json = "json=true" in sys.argv
-    sys.argv = [argument for argument in sys.argv if not argument.startswith("json=")]
-    run_app(partial(main, take("model", "resnet50"), take("attn", "none"), as_json), "train")
+    try:
+        sys.argv[1:], overrides = split_words(sys.argv[1:], OWN)
+    except ConfigError as error:
+        sys.exit(refuse(str(error)))
+    run_app(partial(main, overrides), "cost")

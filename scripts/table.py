@@ -1,6 +1,5 @@
 """Compare runs: `python scripts/table.py table=NAME [run=true]`, or `runs=DIR`."""
 
-import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,14 +18,15 @@ from report.formats.write import write
 from report.published import published
 from report.records import collect
 from report.table import Comparison, Table, TableRow, judged, of_records, remarks, with_published
-from scripts.cli.app import CONF, run_app, say
+from scripts.cli.app import refuse, run_app
+from scripts.cli.overrides import CONF, Overrides, split_words
 from scripts.cli.type_check import check_options
 from scripts.tables.costs import Costs, costs
-from scripts.tables.launch import lacking, listing, record, train
-from scripts.tables.plan import Overrides, Section, of_runs, overrides, sections
+from scripts.tables.launch import describe_missing, find_record, missing_runs, train_missing
+from scripts.tables.plan import Section, label_overrides, plan_sections
 
 OWN = {*OmegaConf.load(CONF / "table.yaml"), "table"} - {"hydra"}  # the rest is for the runs
-KINDS = {
+OPTIONS = {
     "runs": str,
     "run": bool,
     "seeds": int | Sequence[int] | None,
@@ -42,18 +42,9 @@ TABLE = {
 }
 
 
-def split(arguments: Sequence[str]) -> tuple[list[str], Overrides]:
-    """The command line: what is for this script and Hydra, and what is for train.py."""
-    own, of_runs = [], []
-    for argument in arguments:
-        mine = argument.startswith("-") or re.split("[.=]", argument.lstrip("+"))[0] in OWN
-        (own if mine else of_runs).append(argument)
-    return own, overrides(of_runs)
-
-
 def main(command: str, said: Overrides, cfg: DictConfig) -> None:
     """Train what is missing if asked to; print the table and write its files."""
-    check_options(OmegaConf.to_container(cfg), KINDS)
+    check_options(OmegaConf.to_container(cfg), OPTIONS)
     missing = 0
     if "table" in cfg:
         table, folder, missing = planned(cfg, said)
@@ -97,17 +88,17 @@ def planned(cfg: DictConfig, said: Overrides) -> tuple[Table, Path, int]:
             f"table.baseline={conf['baseline']}: choose from {', '.join(conf['rows'])}"
         )
     seeds = _seeds(conf["seeds"] if cfg.seeds is None else cfg.seeds)
-    plan = sections(conf, said | {"out": str(cfg.runs)}, seeds)
-    if missing := lacking(plan):
-        print(listing(plan, missing, collect(Path(cfg.runs)).records))
+    plan = plan_sections(conf, said | {"out": str(cfg.runs)}, seeds)
+    if missing := missing_runs(plan):
+        print(describe_missing(plan, missing, collect(Path(cfg.runs)).records))
         print("" if cfg.run else "add run=true to train them\n", flush=True)
         if cfg.run:
-            train(missing)
+            train_missing(missing)
     name = HydraConfig.get().runtime.choices["table"]
-    folder = Path(cfg.to, name, *filter(None, [of_runs(said)]))
+    folder = Path(cfg.to, name, *filter(None, [label_overrides(said)]))
     measure = cfg.cost or (cfg.cost is None and cfg.run)
     cost = costs(plan, conf["baseline"], folder / "cost.json", measure)
-    return _table(conf, plan, cost, seeds), folder, len(lacking(plan))
+    return _table(conf, plan, cost, seeds), folder, len(missing_runs(plan))
 
 
 def _table(
@@ -117,7 +108,7 @@ def _table(
     for section in plan:
         rows = []
         for name, runs in section.rows.items():
-            read = {run.folder.path: record(run) for run in runs}
+            read = {run.folder.path: find_record(run) for run in runs}
             left_out |= {path: why for path, (of, why) in read.items() if not of and path.exists()}
             measured = cost.get(section.title, {}).get(name)
             rows.append(TableRow(name, [of for of, _ in read.values() if of], cost=measured))
@@ -145,7 +136,7 @@ def _left_out(folders: Mapping[Path, str]) -> list[str]:
 if __name__ == "__main__":
     command = shlex.join(["python", "scripts/table.py", *sys.argv[1:]])
     try:
-        sys.argv[1:], said = split(sys.argv[1:])
+        sys.argv[1:], said = split_words(sys.argv[1:], OWN)
     except ConfigError as refusal:
-        sys.exit(say(str(refusal)))
+        sys.exit(refuse(str(refusal)))
     run_app(partial(main, command, said), "table")

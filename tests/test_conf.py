@@ -9,8 +9,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 import attn
-from engine.errors import ConfigError
-from scripts.cli.app import build, check_names, count_classes
+from scripts.cli.compose import build, check_names, count_classes
 from scripts.cli.type_check import check_values
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -34,52 +33,6 @@ def conf(*overrides):
 @functools.cache
 def plain(*choice):
     return conf(*choice)
-
-
-NARROW = {"resnet8", "resnet20", "resnet32", "resnet56", "resnet110"}  # 16 channels end a branch
-MOBILE = {
-    "mobilenet_v2", "mobilenet_v2_pytorch_cifar100", "mobilenet_v3_large", "mobilenet_v3_small",
-}  # fmt: skip
-GROUPED = NARROW | MOBILE | {"mobilenet_v1", "preact_resnet164", "resnet83", "resnet164"}
-REFUSED = {  # groups that do not divide the channels
-    "ema": NARROW | MOBILE,
-    "psa": GROUPED,
-    "shuffle": GROUPED | {"aff_resnet32", "resnet18", "resnet34"},
-}
-
-
-def fits(model, name):
-    fusions = [key for key, mechanism in attn.names().items() if mechanism.slot == "fusion"]
-    if model == "mobilenet_v1" and name in fusions:
-        return False  # it has no shortcut
-    return model not in REFUSED.get(name, ())
-
-
-DEEP = {  # tried with a few: most are more blocks of a network that is tried with everything
-    "aff_resnext38", "aff_resnext47", "epsanet50_large", "epsanet101", "epsanet101_large",
-    "preact_resnet164", "resnet32", "resnet34", "resnet56", "resnet83", "resnet101", "resnet110",
-    "resnet152", "resnet164", "resnext101_32x4d", "sknet101",
-}  # fmt: skip
-FEW = ("none", "nam", "sem", "aff", "sk", "iebn", "dia")
-PAIRS = [
-    (model, name)
-    for model in choices("model")
-    for name in choices("attn")
-    if model not in DEEP or name in FEW
-]
-
-
-@pytest.mark.parametrize(("model", "name"), PAIRS)
-def test_every_pair_builds_and_runs_or_is_refused_in_one_line(model, name):
-    cfg = conf(f"model={model}", f"attn={name}")
-    check_names(cfg, plain(f"attn={name}"))
-    with torch.device("meta"):
-        if not fits(model, name):
-            with pytest.raises(ConfigError, match=r"^model: [^\n]*$"):
-                build(cfg.model)
-            return
-        net = build(cfg.model)
-    assert net(torch.empty(2, 3, 32, 32, device="meta")).shape == (2, 100)
 
 
 @pytest.mark.parametrize("name", choices("experiment"))

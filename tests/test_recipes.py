@@ -9,7 +9,8 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from engine.training.recipe import Recipe
-from scripts.cli.app import CONF, plain
+from scripts.cli.compose import defaults_of
+from scripts.cli.overrides import CONF
 from scripts.cli.recipe_files import RECIPE, completed
 from scripts.cli.run_path import changes, run_directory
 from scripts.cli.targets import defaults
@@ -64,7 +65,7 @@ def test_a_default_on_the_command_line_changes_no_run():
 
 def test_an_option_that_the_file_leaves_out_names_the_run_where_it_is_changed():
     cfg, choices = composed("recipe=digits", "++recipe.mixup=0.2", "++recipe.warmup_epochs=1")
-    assert changes(cfg, plain("train", choices)) == "recipe.warmup_epochs=1,recipe.mixup=0.2"
+    assert changes(cfg, defaults_of("train", choices)) == "recipe.warmup_epochs=1,recipe.mixup=0.2"
 
 
 def test_a_recipe_that_changes_another_one_keeps_the_values_of_the_other_one(tmp_path):

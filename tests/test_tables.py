@@ -10,7 +10,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from report.published import published
-from scripts.cli.app import CONF, build, check_names, count_classes
+from scripts.cli.compose import build, check_names, count_classes
+from scripts.cli.overrides import CONF
 from scripts.cli.type_check import check_values
 
 TABLES = sorted(file.stem for file in (CONF / "table").glob("*.yaml"))

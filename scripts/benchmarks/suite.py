@@ -1,7 +1,6 @@
-"""The workloads of `scripts/speed.py`: all that the rows of its table are compared with."""
+"""The workloads of `scripts/speed.py`: the rows of its table, and all measured beside them."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import hydra
 import torch
@@ -30,135 +29,159 @@ from engine.errors import ConfigError, as_config_error
 from engine.training.run import PRECISIONS, Run
 from engine.transforms.batch import CropFlip
 from engine.transforms.crop import Crop, ResizedCrop
-from scripts.benchmarks.grid import MODES, compose, name, plain, within
-from scripts.cli.app import build
-from scripts.tables.plan import Overrides
+from report.speed import SpeedRow
+from scripts.benchmarks.grid import Combination
+from scripts.cli.compose import build
 
-IMAGES = 10_000  # in memory, so that they are no more in a cache than those of a data set
-IMAGES_READ = 125  # from files in one go, at most
-BATCHES = 8  # in one go of a loader, or of a loop
-
-Beside = dict[str, Any]  # the fields of a row of report.speed: whom it is compared with
+IMAGES = 10_000  # in memory: as few of them as of a data set fit into a cache
+IMAGES_READ = 125  # at most this many files in one measurement
+BATCHES = 8  # in one measurement of a loader or of a loop
 
 
 @dataclass
 class BenchmarkSuite:
-    """Contestants by name. Each method adds one, and those it is compared with, which it names."""
+    """Workloads by name. `against` is the mode that every row is compared with, if any."""
 
     batch_size: int
+    against: str | None = None
     workloads: dict[str, Workload] = field(default_factory=dict)
-    loaders: dict[str, str] = field(default_factory=dict)  # the usual loader beside ours
+    loaders: dict[str, str] = field(default_factory=dict)  # our loader -> torchvision's loader
 
-    def networks(self, chosen: Overrides) -> Beside:
-        """Steps of training and of inference, the floors of both, and what loads the images."""
-        cfg, run = self._new_run(chosen)
-        size = cfg.data.image_size
-        self.workloads[name(chosen)] = Workload.of(
-            run, size, cfg.data.num_classes, self.batch_size, _memory_format(chosen)
-        )
-        return {
-            "macs": cost(run.model, size).macs,
-            "convolutions": self._convolutions(chosen, run),
-            "arithmetic": self._arithmetic(run),
-            "loader": self._loader(chosen, cfg, run),
-        }
+    def add(self, combination: Combination) -> SpeedRow:
+        """Add the workloads of one combination; return its row, which names them."""
+        raise NotImplementedError
 
-    def modules(self, chosen: Overrides) -> Beside:
-        """The attention of the network by itself."""
-        if chosen.get("compile", "null") != "null":
-            raise ConfigError(
-                "what=modules runs modules one by one, as they are: leave out compile="
-            )
-        cfg, run = self._new_run(chosen)
-        found = shapes(run.model, _attention(cfg), cfg.data.image_size)
-        if not found:
-            raise ConfigError(
-                f"{name(chosen)}: there is no module of attention to be measured alone"
-            )
-        layout = _memory_format(chosen)
-        self.workloads[name(chosen)] = modules_alone(run, found, self.batch_size, layout)
-        return {}
+    def _row(self, combination: Combination, **compared: str | int | None) -> SpeedRow:
+        """The row of `combination`; `compared` are fields of SpeedRow."""
+        others = {"plain": combination.plain}
+        if self.against:
+            others["against"] = combination.reference(self.against)
+        names = {key: other.name for key, other in others.items() if other != combination}
+        return SpeedRow(combination.name, combination.options, **names, **compared)
 
-    def loop(self, chosen: Overrides) -> Beside:
-        """An epoch of training and an evaluation, by engine.training.loop and by a bare loop."""
-        bare = f"{name(chosen)} bare loop"
-        for which, loop in ((name(chosen), our_loop), (bare, plain_torch_loop)):
-            cfg, run = self._new_run(chosen)
-            images = _images(cfg, run, BATCHES * self.batch_size)
-            self.workloads[which] = loop(run, images, build(cfg.data).normalize)
-        return {"loop": bare, "loader": self._loader(chosen, cfg, run)}
-
-    def _new_run(self, chosen: Overrides) -> tuple[DictConfig, Run]:
-        cfg = compose(chosen, self.batch_size)
+    def _build(self, combination: Combination) -> tuple[DictConfig, Run]:
+        cfg = combination.compose(self.batch_size)
         try:
             torch.manual_seed(cfg.seed)
             model = build(cfg.model)
-            if (
-                MODES[chosen["mode"]].restated
-                and not use_published_forms(model)
-                and chosen["attn"] != "none"
-            ):
-                raise ConfigError("only nam, se, eca and cbam are restated as they were published")
+            if combination.mode.published:
+                _use_published_forms(model, combination)
             device, recipe = prepare_device(cfg.device), build(cfg.recipe)
             run = Run(model, recipe, cfg.seed, device, cfg.precision, compile=cfg.compile)
         except ConfigError as refusal:
-            raise ConfigError(f"{name(chosen)}: {refusal}") from refusal
-        run.model.to(memory_format=_memory_format(chosen))
+            raise ConfigError(f"{combination.name}: {refusal}") from refusal
+        run.model.to(memory_format=_memory_format(combination))
         return cfg, run
 
-    def _convolutions(self, chosen: Overrides, run: Run) -> str:
-        """Those of the plain network: what attention adds to them is part of its cost."""
-        shared = plain(chosen)
-        which = f"{name(shared)} convolutions alone"
-        if which not in self.workloads:
-            cfg = compose(shared, self.batch_size)
+    def _add_loader(
+        self, combination: Combination, cfg: DictConfig, dataset: ImageDataset, run: Run
+    ) -> str | None:
+        """The loader of the network's batches; for streamed images, one of its worker processes."""
+        options, augment = combination.only("data", "recipe").name, run.recipe.augmentation
+        if isinstance(augment, Crop):
+            return self._add_reader(f"a worker reading {options}", dataset, augment)
+        name = f"batches from memory {options}".strip()
+        if name not in self.workloads:
+            images, size = _random_images(cfg, run, IMAGES), (self.batch_size, BATCHES)
+            self.workloads[name] = our_loader(images, augment, dataset.normalize, *size)
+            if isinstance(augment, CropFlip):
+                self.loaders[name] = f"{name}, by PIL"
+                usual = torchvision_loader(images, augment, dataset.normalize, *size)
+                self.workloads[self.loaders[name]] = usual
+        return name
+
+    def _add_reader(self, name: str, dataset: ImageDataset, crop: Crop) -> str | None:
+        """None for a data set without files: random numbers cannot stand for image files."""
+        if not isinstance(dataset, ImageNet) or not isinstance(crop, ResizedCrop):
+            return None
+        if name not in self.workloads:
+            with as_config_error("data"):
+                stream = dataset.load("train")
+            self.loaders[name] = f"{name}, by torchvision"
+            self.workloads[name] = our_reader(stream, crop, IMAGES_READ)
+            self.workloads[self.loaders[name]] = torchvision_reader(stream, crop, IMAGES_READ)
+        return name
+
+
+class Networks(BenchmarkSuite):
+    """Steps of training and of inference, their lower bounds, and the loader of the images."""
+
+    def add(self, combination: Combination) -> SpeedRow:
+        cfg, run = self._build(combination)
+        size, dataset = cfg.data.image_size, build(cfg.data)
+        self.workloads[combination.name] = Workload.of(
+            run, size, cfg.data.num_classes, self.batch_size, _memory_format(combination)
+        )
+        return self._row(
+            combination,
+            macs=cost(run.model, size).macs,
+            convolutions=self._add_convolutions(combination, run),
+            arithmetic=self._add_matrix_product(run),
+            loader=self._add_loader(combination, cfg, dataset, run),
+        )
+
+    def _add_convolutions(self, combination: Combination, run: Run) -> str:
+        """The convolutions of the plain network: attention's own are part of attention's cost."""
+        name = f"{combination.plain.name} convolutions alone"
+        if name not in self.workloads:
+            cfg = combination.plain.compose(self.batch_size)
             with torch.device("meta"):
                 counts = convolutions(build(cfg.model), cfg.data.image_size)
-            how = (run.device, PRECISIONS[run.precision], _memory_format(chosen))
-            self.workloads[which] = convolutions_alone(counts, self.batch_size, *how)
-        return which
+            how = (run.device, PRECISIONS[run.precision], _memory_format(combination))
+            self.workloads[name] = convolutions_alone(counts, self.batch_size, *how)
+        return name
 
-    def _arithmetic(self, run: Run) -> str:
-        which = f"{run.precision} matrix product"
-        if which not in self.workloads:
-            self.workloads[which] = matrix_product(run.device, PRECISIONS[run.precision])
-        return which
-
-    def _loader(self, chosen: Overrides, cfg: DictConfig, run: Run) -> str | None:
-        """What gives the network its batches; where they are streamed, one worker of those."""
-        source, augment = build(cfg.data), run.recipe.augmentation
-        options, normalize = name(within(chosen, "data", "recipe")), source.normalize
-        if isinstance(augment, Crop):
-            return self._streamed(f"a worker reading {options}", source, augment)
-        which = f"batches from memory {options}".strip()
-        if which not in self.workloads:
-            images, size = _images(cfg, run, IMAGES), (self.batch_size, BATCHES)
-            self.workloads[which] = our_loader(images, augment, normalize, *size)
-            if isinstance(augment, CropFlip):
-                self.loaders[which] = f"{which}, by PIL"
-                usual = torchvision_loader(images, augment, normalize, *size)
-                self.workloads[self.loaders[which]] = usual
-        return which
-
-    def _streamed(self, which: str, source: ImageDataset, crop: Crop) -> str | None:
-        """None where there are no images: noise in memory does not stand for files."""
-        if not isinstance(source, ImageNet) or not isinstance(crop, ResizedCrop):
-            return None
-        if which not in self.workloads:
-            with as_config_error("data"):
-                stream = source.load("train")
-            self.loaders[which] = f"{which}, by torchvision"
-            self.workloads[which] = our_reader(stream, crop, IMAGES_READ)
-            self.workloads[self.loaders[which]] = torchvision_reader(stream, crop, IMAGES_READ)
-        return which
+    def _add_matrix_product(self, run: Run) -> str:
+        name = f"{run.precision} matrix product"
+        if name not in self.workloads:
+            self.workloads[name] = matrix_product(run.device, PRECISIONS[run.precision])
+        return name
 
 
-def _images(cfg: DictConfig, run: Run, count: int) -> Images:
+class Modules(BenchmarkSuite):
+    """The attention modules of a network, each on the shapes of its inputs, without the network."""
+
+    def add(self, combination: Combination) -> SpeedRow:
+        if combination.options.get("compile", "null") != "null":
+            raise ConfigError("what=modules measures modules one by one: leave out compile=")
+        cfg, run = self._build(combination)
+        found = shapes(run.model, _attention_classes(cfg), cfg.data.image_size)
+        if not found:
+            raise ConfigError(f"{combination.name}: there is no attention module to measure alone")
+        self.workloads[combination.name] = modules_alone(
+            run, found, self.batch_size, _memory_format(combination)
+        )
+        return self._row(combination)
+
+
+class Loops(BenchmarkSuite):
+    """An epoch of training and an evaluation, by engine.training and by a plain PyTorch loop."""
+
+    def add(self, combination: Combination) -> SpeedRow:
+        plain = f"{combination.name} plain PyTorch loop"
+        for name, loop in ((combination.name, our_loop), (plain, plain_torch_loop)):
+            cfg, run = self._build(combination)
+            dataset = build(cfg.data)
+            images = _random_images(cfg, run, BATCHES * self.batch_size)
+            self.workloads[name] = loop(run, images, dataset.normalize)
+        loader = self._add_loader(combination, cfg, dataset, run)
+        return self._row(combination, loop=plain, loader=loader)
+
+
+SUITES = {"networks": Networks, "modules": Modules, "loop": Loops}  # by the option `what`
+
+
+def _use_published_forms(model: nn.Module, combination: Combination) -> None:
+    if not use_published_forms(model) and combination.options["attn"] != "none":
+        raise ConfigError("mode=published has forms of nam, se, eca and cbam alone")
+
+
+def _random_images(cfg: DictConfig, run: Run, count: int) -> Images:
     return random_images(count, cfg.data.image_size, cfg.data.num_classes, run.device)
 
 
-def _attention(cfg: DictConfig) -> tuple[type[nn.Module], ...]:
-    """What the attention of this network is made of, as it is or as it was published."""
+def _attention_classes(cfg: DictConfig) -> tuple[type[nn.Module], ...]:
+    """The class of the network's attention, and the published form of the class if there is one."""
     if cfg.attn is None or cfg.attn._target_ == "torch.nn.Identity":
         return ()
     ours = hydra.utils.get_class(cfg.attn._target_)
@@ -166,5 +189,5 @@ def _attention(cfg: DictConfig) -> tuple[type[nn.Module], ...]:
     return (ours, published) if published else (ours,)
 
 
-def _memory_format(chosen: Overrides) -> torch.memory_format:
-    return getattr(torch, MODES[chosen["mode"]].memory_format)
+def _memory_format(combination: Combination) -> torch.memory_format:
+    return getattr(torch, combination.mode.memory_format)

@@ -1,4 +1,4 @@
-"""The network of a configuration, tried out before any data is read."""
+"""Build the network of a configuration, and try it before any data is read."""
 
 import copy
 
@@ -8,33 +8,33 @@ from torch import nn
 
 from engine.distributed.ranks import SINGLE_PROCESS, Ranks
 from engine.errors import ConfigError
-from scripts.cli.app import build
+from scripts.cli.compose import build
+from scripts.cli.messages import first_line
 
 
-def network(cfg: DictConfig, ranks: Ranks = SINGLE_PROCESS) -> nn.Module:
-    """What `cfg.model` describes, its weights drawn by `cfg.seed`.
+def build_network(cfg: DictConfig, ranks: Ranks = SINGLE_PROCESS) -> nn.Module:
+    """The network of `cfg.model`, its weights drawn from `cfg.seed`.
 
-    Its batch norms span the `ranks` if `cfg.syncbn`. ConfigError where it cannot take the images of
-    `cfg.data`.
+    With `cfg.syncbn`, batch norm spans all `ranks`. ConfigError if the network cannot take the
+    images of `cfg.data`.
     """
     if cfg.syncbn and cfg.compile:
         raise ConfigError(
-            f"compile={cfg.compile}: not with syncbn=true, whose norms talk in between"
+            f"compile={cfg.compile}: not with syncbn=true, whose batch norms exchange messages"
         )
     for key in ("num_classes", "image_size"):
-        here, there = cfg.model.get(key), cfg.data[key]
-        if here not in (None, there):
-            raise ConfigError(f"model.{key}={here}: the data has {there}; leave it out")
+        given, needed = cfg.model.get(key), cfg.data[key]
+        if given not in (None, needed):
+            raise ConfigError(f"model.{key}={given}: the data has {needed}; leave it out")
     torch.manual_seed(cfg.seed)
     model = build(cfg.model)
     side = cfg.data.image_size
-    images = torch.empty(2, 3, side, side, device="meta")  # no memory, and nothing is computed
+    images = torch.empty(2, 3, side, side, device="meta")  # takes no memory, computes nothing
     try:
         with torch.no_grad():
             copy.deepcopy(model).to("meta").eval()(images)
     except (RuntimeError, TypeError, ValueError, LookupError) as error:
-        first = str(error).splitlines()[0]
         raise ConfigError(
-            f"model: it cannot take images of {side}x{side} pixels: {first}"
+            f"model: it cannot take images of {side}x{side} pixels: {first_line(error)}"
         ) from error
     return ranks.convert_sync_batchnorm(model) if cfg.syncbn else model

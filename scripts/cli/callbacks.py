@@ -1,4 +1,4 @@
-"""What Hydra calls between the jobs of a sweep."""
+"""Callbacks that Hydra runs between the jobs of a sweep."""
 
 from typing import Any
 
@@ -8,9 +8,9 @@ from omegaconf import DictConfig
 
 
 class Forget(Callback):
-    """Drops a job's configuration when the job is over.
+    """Drop a job's configuration when the job ends.
 
-    Hydra keeps all of them, 0.15 MB each, to the end of a sweep, and nothing reads them there.
+    Hydra keeps the configurations, 0.15 MB each, to the end of the sweep, and nothing reads them.
     """
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:

@@ -1,11 +1,11 @@
-"""What Hydra and OmegaConf say of wrong input, in one line and in the words of the command line."""
+"""Messages of Hydra and OmegaConf, put into one line and the words of the command line."""
 
 import difflib
 import re
 
 from hydra.errors import MissingConfigException, OverrideParseException
 
-MESSAGES = {  # what Hydra and OmegaConf say: what we say instead
+MESSAGES = {  # their message -> ours
     r"Missing mandatory value: (\S+)": r"\1 is missing: give it with \1=...",
     r"Ambiguous value for argument '(\S+)'": r"\1: add -m to sweep over these values",
     r"ConfigError raised while resolving interpolation: ([^\n]+)": r"\1",
@@ -13,12 +13,12 @@ MESSAGES = {  # what Hydra and OmegaConf say: what we say instead
 
 
 def translated(error: Exception) -> str:
-    """One line for an error; it names the key or the word, and what can stand there."""
+    """The error in one line that names the option and its possible values."""
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
         near = difflib.get_close_matches(name, error.options, 1)
         guess = f"; did you mean {group}={near[0]}?" if near else ""
-        return f"unknown {group} '{name}'{guess} (there are {', '.join(error.options)})"
+        return f"unknown {group} '{name}'{guess} (choose from {', '.join(error.options)})"
     if isinstance(error, OverrideParseException):
         return _unread(error.override.lstrip("+"))
     text = str(error)
@@ -31,12 +31,12 @@ def translated(error: Exception) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Of its message, or its name where it has none."""
+    """The first line of the error's message, or the name of its class without a message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _unread(word: str) -> str:
     key, equals, _ = word.partition("=")
     if not equals:
-        return f"{word}: write {word}=VALUE, or --help for the choices"
+        return f"{word}: write {word}=VALUE; --help lists the options"
     return f"{word}: this cannot be read; close quotes and brackets, or quote it: \"{key}='...'\""

@@ -1,4 +1,4 @@
-"""Where a run is filed: by what it is, not by when it was started."""
+"""The directory of a run. Its name says the run's options, not its time."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from engine.errors import ConfigError
 from engine.storage.run_dir import MACHINE_OPTIONS, RunDir, flatten
-from scripts.cli.app import plain
+from scripts.cli.compose import Choices, defaults_of
 from scripts.cli.type_check import check_options
 
-KINDS = {  # what no constructor is given
+OPTIONS = {  # of train.py itself; no constructor takes them
     "precision": str,
     "compile": str | None,
     "syncbn": bool,
@@ -24,23 +24,24 @@ KINDS = {  # what no constructor is given
     "out": str,
 }
 
-# What the model's node holds as well, once resolved.
+# The resolved node `model` holds these options as well.
 IN_MODEL = ("attn", "sites", "fusion", "conv", "norm", "epilogue", "stages", "slots")
-LONGEST = 120  # characters of a folder name; file systems stop at 255 bytes
+LONGEST = 120  # characters of a folder name; file systems allow 255 bytes
 
 
-def run_directory(cfg: DictConfig, choices: Mapping[str, str | None] | None = None) -> RunDir:
-    """`out/data/model/attn/recipe[/what else was changed]/seed<k>` and what belongs there.
+def run_directory(cfg: DictConfig, choices: Choices | None = None) -> RunDir:
+    """The run's directory, `out/data/model/attn/recipe[/changed options]/seed<k>`.
 
-    `choices` are those of the groups, where `cfg` is not the one this process was started with.
+    `choices` are the chosen files of the groups; without them, those of the command line.
+    ConfigError for a wrong value of an option that no constructor takes.
     """
     choices = choices or HydraConfig.get().runtime.choices
     resolved = OmegaConf.to_container(cfg, resolve=True)
-    check_options(resolved, KINDS)
+    check_options(resolved, OPTIONS)
     if type(cfg.seed) is not int or not 0 <= cfg.seed < 2**63:
         raise ConfigError(f"seed={cfg.seed}: expected a whole number, 0 or more")
     labels = {group: choices[group] for group in ("data", "model", "attn", "recipe")}
-    other = changes(cfg, plain("train", choices))
+    other = changes(cfg, defaults_of("train", choices))
     path = Path(cfg.out, *labels.values(), *_short(other), f"seed{cfg.seed}")
     labels |= {"other": other, "seed": cfg.seed}
     config = {key: value for key, value in resolved.items() if key not in IN_MODEL}
@@ -48,7 +49,7 @@ def run_directory(cfg: DictConfig, choices: Mapping[str, str | None] | None = No
 
 
 def changes(cfg: DictConfig, known: DictConfig) -> str:
-    """What sets a run apart from the plain one of the same choices, as `key=value,key=value`."""
+    """The options of `cfg` that differ from the defaults `known`, as `key=value,key=value`."""
     before = dict(flatten(OmegaConf.to_container(known)))
     after = dict(flatten(OmegaConf.to_container(cfg)))
     apart = [
@@ -60,7 +61,7 @@ def changes(cfg: DictConfig, known: DictConfig) -> str:
 
 
 def _short(other: str) -> list[str]:
-    """The folder for it: none where there is nothing, cut and hashed where the name is too long."""
+    """The folder for the changed options, if any; a long name is cut and ends in its hash."""
     if len(other) > LONGEST:
         other = f"{other[:LONGEST]}-{hashlib.sha256(other.encode()).hexdigest()[:8]}"
     return [other] if other else []

@@ -1,4 +1,4 @@
-"""Runs on disk, built again from the configuration that lies with them."""
+"""Load a run from its directory: its configuration, its data set, its network."""
 
 from __future__ import annotations
 
@@ -9,43 +9,44 @@ from omegaconf import DictConfig, OmegaConf
 
 from engine.errors import ConfigError, as_config_error
 from engine.storage.renamed import modernize
-from scripts.cli.app import build, check_names
+from scripts.cli.compose import build, check_names
 
-if TYPE_CHECKING:  # it imports torch, which waits until every name is checked
+if TYPE_CHECKING:  # these import torch, and names are checked before
     from engine.datasets.dataset import ImageDataset
     from engine.training.run import Run
 
 
-def stored_config(run: str, root: str | None) -> DictConfig:
-    """What the run was asked for, checked like any other configuration before it is used.
+def load_config(run: str, root: str | None) -> DictConfig:
+    """The configuration in the directory `run`, its names checked.
 
-    `root` is where its images lie, if not where they were in training.
+    `root` is the folder of the images, if they were moved since training. ConfigError if there is
+    no configuration.
     """
     path = Path(run, "config.yaml")
     if not path.is_file():
         raise ConfigError(f"run={run}: there is no config.yaml; a run's directory ends in seed<k>")
     stored = OmegaConf.create(modernize(OmegaConf.to_container(OmegaConf.load(path))))
     check_names(stored, stored)
-    stored.model.weights = None  # the checkpoint's come after them anyway
+    stored.model.weights = None  # the checkpoint replaces them
     if root is not None:
         stored.data.root = root
     return stored
 
 
-def stored_source(config: DictConfig, split: str) -> ImageDataset:
-    """Its images; ConfigError where there is no such split."""
-    source = build(config.data)
-    if split not in source.splits:
-        raise ConfigError(f"split={split}: this run has {', '.join(source.splits)}")
-    return source
+def load_dataset(config: DictConfig, split: str) -> ImageDataset:
+    """The data set of a run; ConfigError if it has no such split."""
+    dataset = build(config.data)
+    if split not in dataset.splits:
+        raise ConfigError(f"split={split}: choose from {', '.join(dataset.splits)}")
+    return dataset
 
 
-def stored_run(run: str, config: DictConfig, device: str) -> Run:
-    """The run itself, from its newest checkpoint."""
+def load_run(run: str, config: DictConfig, device: str) -> Run:
+    """The run with the state of its newest checkpoint; ConfigError if there is none."""
     from engine.training.run import Run
 
-    found = Run(build(config.model), build(config.recipe), config.seed, device, config.precision)
+    loaded = Run(build(config.model), build(config.recipe), config.seed, device, config.precision)
     with as_config_error("run"):
-        if not found.resume(Path(run)):
+        if not loaded.resume(Path(run)):
             raise FileNotFoundError(f"{run} holds no checkpoint that can be used")
-    return found
+    return loaded

@@ -5,11 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import hydra
-
 from engine.storage.atomic import read_json, write_json
-from scripts.cli.app import build, forced
-from scripts.tables.launch import record
+from scripts.cli.compose import build, compose_run
+from scripts.tables.launch import find_record
 from scripts.tables.plan import PlannedRun, Section
 
 SECONDS = 3.0  # for each row, of training and of inference together
@@ -32,7 +30,7 @@ def costs(sections: Sequence[Section], baseline: str, kept: Path, measure: bool)
 
 
 def _finished(run: PlannedRun) -> bool:
-    return record(run)[0] is not None
+    return find_record(run)[0] is not None
 
 
 def _measured(rows: Mapping[str, PlannedRun], baseline: str) -> dict[str, dict[str, Any]]:
@@ -51,8 +49,7 @@ def _workload(planned: PlannedRun) -> Any:
     from engine.environment import prepare_device
     from engine.training.run import Run
 
-    words = [forced(f"{key}={value}") for key, value in planned.overrides.items()]
-    cfg = hydra.compose("train", words)
+    cfg, _ = compose_run(planned.overrides)
     torch.manual_seed(0)
     device = prepare_device(cfg.device)
     run = Run(build(cfg.model), build(cfg.recipe), 0, device, cfg.precision, compile=cfg.compile)

@@ -1,4 +1,4 @@
-"""The runs that a table still lacks: which, for how long, and training them."""
+"""The missing runs of a table: list them, estimate their time, train them."""
 
 import shlex
 import subprocess
@@ -14,8 +14,8 @@ TRAIN = Path(__file__).parents[2] / "train.py"
 UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
-def record(run: PlannedRun) -> tuple[Record | None, str]:
-    """What a planned run measured; or None and why there is nothing that can be used."""
+def find_record(run: PlannedRun) -> tuple[Record | None, str]:
+    """The record of a planned run; or None, and the reason why the record cannot be used."""
     found, reason = read_record(run.folder.path)
     if found and found["config"] != run.folder.fingerprint and _differs(run):
         return None, "it holds a run of another configuration"
@@ -23,23 +23,25 @@ def record(run: PlannedRun) -> tuple[Record | None, str]:
 
 
 def _differs(run: PlannedRun) -> bool:
-    """Whether the stored configuration differs by more than old names of classes and options."""
+    """Whether the stored configuration differs, apart from old names of classes and options."""
     try:
         return run.folder.differences() != []
     except ConfigError:
         return True
 
 
-def lacking(plan: Sequence[Section]) -> list[PlannedRun]:
-    """The planned runs that have no record yet."""
+def missing_runs(plan: Sequence[Section]) -> list[PlannedRun]:
+    """The planned runs without a record."""
     every = (run for section in plan for runs in section.rows.values() for run in runs)
-    return [run for run in every if record(run)[0] is None]
+    return [run for run in every if find_record(run)[0] is None]
 
 
-def listing(plan: Sequence[Section], missing: Sequence[PlannedRun], records: list[Record]) -> str:
-    """What is missing row by row, with the time it will take by what finished runs took."""
+def describe_missing(
+    plan: Sequence[Section], missing: Sequence[PlannedRun], records: list[Record]
+) -> str:
+    """The missing runs row by row, and the time that they take, estimated from `records`."""
     total = sum(len(runs) for section in plan for runs in section.rows.values())
-    times = {run.folder.path: seconds(run, records) for run in missing}
+    times = {run.folder.path: estimate_seconds(run, records) for run in missing}
     lines = [f"missing: {len(missing)} of {total} runs, {_sum(times.values())}"]
     for section in plan:
         for name, runs in section.rows.items():
@@ -50,10 +52,11 @@ def listing(plan: Sequence[Section], missing: Sequence[PlannedRun], records: lis
     return "\n".join(lines)
 
 
-def seconds(run: PlannedRun, records: Iterable[Record]) -> float | None:
-    """How long a run will take, by the finished ones most like it; None where there are none.
+def estimate_seconds(run: PlannedRun, records: Iterable[Record]) -> float | None:
+    """The time of a run, from the most similar finished runs; None if no run is similar.
 
-    Like it: of the same network and data, at best under the same recipe with the same attention.
+    A similar run has the same network and data; the most similar one also has the same recipe,
+    attention and other options.
     """
     labels, done = run.folder.labels, epochs_done(run.folder.path)
     alike: dict[int, list[float]] = {}
@@ -67,21 +70,21 @@ def seconds(run: PlannedRun, records: Iterable[Record]) -> float | None:
     return sum(nearest) / len(nearest) * max(0, run.epochs - done)
 
 
-def train(missing: Sequence[PlannedRun]) -> None:
-    """Sweep over these runs; what cannot run is reported there and does not stop the others."""
-    for words in sweeps(missing):
+def train_missing(missing: Sequence[PlannedRun]) -> None:
+    """Train these runs in sweeps. A run that fails is reported and does not stop the others."""
+    for words in sweep_arguments(missing):
         print(shlex.join(["python", "train.py", "-m", *words]), flush=True)
         code = subprocess.run([sys.executable, str(TRAIN), "-m", *words]).returncode
-        if code < 0 or code > 128:  # by a signal: whoever sent it wants this to stop as well
-            print("stopped; the same command goes on from here", file=sys.stderr)
+        if code < 0 or code > 128:  # a signal to the sweep ends this command too
+            print("stopped; repeat the command to go on", file=sys.stderr)
             raise SystemExit(128 - code if code < 0 else code)
 
 
-def sweeps(missing: Iterable[PlannedRun]) -> Iterator[list[str]]:
-    """The fewest sweeps that hold these runs, each as what `train.py -m` is told.
+def sweep_arguments(missing: Iterable[PlannedRun]) -> Iterator[list[str]]:
+    """The arguments of `train.py -m` for the fewest sweeps that hold these runs.
 
-    Runs that differ in nothing but attention and seed go into one; the attention varies fastest,
-    so that a table fills seed by seed.
+    One sweep holds all runs that differ only in attention and seed. The attention changes fastest:
+    the table fills seed by seed.
     """
     together: dict[tuple[str, ...], list[PlannedRun]] = {}
     for run in missing:
@@ -93,8 +96,8 @@ def sweeps(missing: Iterable[PlannedRun]) -> Iterator[list[str]]:
         yield [*shared, f"seed={seeds}", f"attn={attns}"]
 
 
-def duration(seconds: float) -> str:
-    """In the largest unit that there is one and a half of: 80 s, 2 min, 1.8 h."""
+def format_duration(seconds: float) -> str:
+    """In the largest unit that makes at least 1.5: 80 s, 2 min, 1.8 h."""
     name, unit = next(((n, u) for n, u in UNITS if seconds >= 1.5 * u), UNITS[-1])
     digits = 1 if unit > 60 and seconds < 10 * unit else 0
     return f"{seconds / unit:.{digits}f} {name}"
@@ -103,8 +106,8 @@ def duration(seconds: float) -> str:
 def _sum(times: Iterable[float | None]) -> str:
     known = list(times)
     if None in known:
-        return "time unknown until one like them has finished"
-    return f"about {duration(sum(known))} one after another"
+        return "time unknown until a similar run has finished"
+    return f"about {format_duration(sum(known))} one after another"
 
 
 def _seed(run: PlannedRun) -> str:

@@ -23,7 +23,7 @@ from omegaconf import OmegaConf
 
 from engine.datasets.dataset import ImageDataset
 from engine.storage.run_dir import flatten
-from scripts.cli.app import CONF
+from scripts.cli.overrides import CONF
 
 pytestmark = pytest.mark.fault("B1")
 
@@ -83,7 +83,11 @@ def misspelt() -> Iterator[Mutation]:
         if typo == key:
             typo = key + key[-1]
         near = difflib.get_close_matches(typo.rpartition(".")[2], [name], 1, 0.5)
-        hint = f"did you mean {re.escape(key)}\\?" if near else "there are|did you mean"
+        hint = (
+            f"did you mean {re.escape(key)}\\?"
+            if near
+            else "choose from|has no options|did you mean"
+        )
         yield wrong((*choices, f"{plus}{typo}=1"), typo, hint)
 
 
@@ -131,14 +135,14 @@ def wrong_choices() -> Iterator[Mutation]:
     groups = ("attn", "model", "data", "recipe", "experiment")
     for group in groups:
         for bad in ("nope", "", "null", "3", "[a,b]", "é"):
-            yield wrong((f"{group}={bad}",), group, "unknown", "there are")
+            yield wrong((f"{group}={bad}",), group, "unknown", "choose from")
         other = {"attn": "resnet50", "model": "se"}.get(group, "nam")
         yield wrong((f"{group}={other}",), group, f"unknown {group} '{other}'")
         yield wrong((f"{group}=a,b",), group, "add -m")
         yield wrong((f"{group}x=a",), f"{group}x", f"did you mean {group}\\?")
         yield wrong((group,), group, "write")
     for said, near in {"attn=SEM": "sem", "attn=namm": "nam", "model=resnet5": "resnet50"}.items():
-        yield wrong((said,), near, "there are")
+        yield wrong((said,), near, "choose from")
 
 
 def structure() -> Iterator[Mutation]:
@@ -197,7 +201,7 @@ def syntax() -> Iterator[Mutation]:
     for flags in (("--resolve",), ("--run", "--multirun"), ("-m", "seed=1", "--cfg", "job")):
         yield wrong(flags, flags[0].strip("-"), "only|Only")
     yield wrong(("hydra.foo=1",), "hydra.foo", "Could not override")
-    yield wrong(("hydra/launcher=nope",), "hydra/launcher", "there are")
+    yield wrong(("hydra/launcher=nope",), "hydra/launcher", "choose from")
     yield wrong(("hydra.mode=nope",), "hydra.mode", "Error merging")
     yield wrong(("--config-name=nope",), "nope", "Cannot find")
     yield wrong(("--config-dir=/nowhere",), "/nowhere", "not found")

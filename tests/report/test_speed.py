@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from report.formats.speed_table import bars, markdown, write
 from report.speed import RATIOS, Ratio, Speed, SpeedRow, in_json, numbers, spreadsheet
-from report.speed_table import bars, markdown, write
 
 CHOSEN = {
     "model": "r",
@@ -83,7 +83,7 @@ def test_tables_show_what_differs_and_what_was_measured(speed):
     assert "× as fast as published fp32" in text
     assert "| r     | bf16      | channels_last | nam  | 0.8      | 1.200 [1.100, 4.000] |" in text
     assert "device" not in text
-    assert "bare loop" not in text
+    assert "plain loop" not in text
     assert "median [range] over 3 rounds of 1 steps, batch 4, interleaved; abacus" in text
     assert "product: 1 GFLOP/s" not in text
     assert "with PIL in a worker: 2000000.0 µs, 15.0 [10.0, 20.0] times as long" in text

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from engine.errors import ConfigError
 from scripts.cam import check, choose, require_same_images
-from scripts.cli.app import CONF, build
-from scripts.cli.saved_run import stored_config, stored_run
+from scripts.cli.compose import build
+from scripts.cli.overrides import CONF
+from scripts.cli.saved_run import load_config, load_run
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["data=digits", "data.image_size=8", "model=resnet20", "recipe=digits", "device=cpu"]
@@ -73,9 +74,9 @@ def test_what_cannot_be_drawn_is_told_in_one_line(arguments, message, trained):
 
 
 def test_a_run_without_a_checkpoint_is_refused(trained, tmp_path):
-    config = stored_config(str(trained / NONE), None)
+    config = load_config(str(trained / NONE), None)
     with pytest.raises(ConfigError, match=f"{tmp_path} holds no checkpoint that can be used"):
-        stored_run(str(tmp_path), config, "cpu")
+        load_run(str(tmp_path), config, "cpu")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -115,7 +116,7 @@ def test_wrong_values_are_refused(option):
 def test_indices_and_splits_that_are_not_there_are_refused():
     with pytest.raises(ConfigError, match=r"indices=\[360, -1\]: test has the images 0 to 359"):
         choose(conf(indices=[0, 360, -1]), data())
-    with pytest.raises(ConfigError, match="split=val: this run has train, test"):
+    with pytest.raises(ConfigError, match="split=val: choose from train, test"):
         choose(conf(split="val"), data())
 
 

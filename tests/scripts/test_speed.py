@@ -12,8 +12,8 @@ from hydra import compose, initialize_config_dir
 
 from engine.errors import ConfigError
 from scripts.benchmarks.grid import combinations
-from scripts.cli.app import CONF
-from scripts.speed import measured
+from scripts.cli.overrides import CONF
+from scripts.speed import measure
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("data=digits", "data.image_size=8", "model=resnet20", "batch_size=4", "seconds=0")
@@ -82,7 +82,7 @@ def here(what, against=None, **said):
     """What the door measures, without the door."""
     given = {"data": "digits", "data.image_size": "8", "model": "resnet20", "device": "cpu"}
     options = [f"what={what}", "batch_size=4", "seconds=0", f"against={against or 'null'}"]
-    return measured(combinations(given | said, against), compose("speed", options))
+    return measure(combinations(given | said, against), compose("speed", options))
 
 
 @pytest.mark.usefixtures("_hydra")
@@ -94,7 +94,7 @@ def test_modules_alone_beside_their_published_forms():
 
 
 @pytest.mark.usefixtures("_hydra")
-def test_the_loop_beside_a_bare_one():
+def test_the_loop_beside_a_plain_pytorch_loop():
     speed = here("loop", attn="none")
     (row,) = speed.rows
     assert {row.loop, row.loader} < set(speed.train)
@@ -141,8 +141,8 @@ def test_reading_photographs_is_measured_beside_torchvision(photos):
 @pytest.mark.parametrize(
     ("what", "said", "message"),
     [
-        ("networks", {"attn": "bam", "mode": "published"}, "bam: only nam, se, eca and cbam are"),
-        ("modules", {"attn": "none"}, "none: there is no module of attention to be measured"),
+        ("networks", {"attn": "bam", "mode": "published"}, "bam: mode=published has forms of nam"),
+        ("modules", {"attn": "none"}, "none: there is no attention module to measure"),
         ("networks", {"attn": "psa"}, "psa: model: 4 branches"),
         ("networks", {"attn": "nam", "compile": "fast"}, "compile=fast nam: compile=fast: choose"),
         ("modules", {"attn": "nam", "compile": "default"}, "leave out compile="),

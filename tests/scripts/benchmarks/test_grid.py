@@ -1,12 +1,12 @@
 import pytest
 
 from engine.errors import ConfigError
-from scripts.benchmarks.grid import combinations, name, plain, values
+from scripts.benchmarks.grid import Combination, combinations
 
 
 def test_every_value_with_every_other_and_attention_fastest():
     found = combinations({"attn": "none,nam", "model": "a,b"}, None)
-    assert [name(one) for one in found] == [
+    assert [one.name for one in found] == [
         f"{model} fp32 channels_last {attn}" for model in ("a", "b") for attn in ("none", "nam")
     ]
     assert len(combinations({"precision": "fp32,bf16", "mode": "nchw,channels_last"}, None)) == 12
@@ -14,36 +14,23 @@ def test_every_value_with_every_other_and_attention_fastest():
 
 def test_the_reference_is_one_for_all_precisions_and_modes():
     said = {"attn": "none,nam", "precision": "fp32,bf16"}
-    found = [name(one) for one in combinations(said, "published")]
+    found = [one.name for one in combinations(said, "published")]
     assert found[4:] == ["resnet18 fp32 published none", "resnet18 fp32 published nam"]
     nothing_new = combinations(said | {"mode": "published"}, "published")
     assert len(nothing_new) == 4
 
 
 def test_the_reference_is_not_compiled():
-    found = [name(one) for one in combinations({"attn": "nam", "compile": "default"}, "nchw")]
+    found = [one.name for one in combinations({"attn": "nam", "compile": "default"}, "nchw")]
     assert found[1:] == ["resnet18 fp32 nchw compile=null nam"]
 
 
 def test_plain_is_without_the_options_of_attention():
-    chosen = {"model": "a", "attn.reduction": "8", "sites": "[post]", "attn": "se"}
-    assert plain(chosen) == {"model": "a", "sites": "[post]", "attn": "none"}
+    chosen = Combination({"model": "a", "attn.reduction": "8", "sites": "[post]", "attn": "se"})
+    assert chosen.plain.options == {"model": "a", "sites": "[post]", "attn": "none"}
 
 
 @pytest.mark.parametrize(("said", "against"), [({"mode": "nhwc"}, None), ({}, "nhwc")])
 def test_modes_that_are_not_there_are_refused(said, against):
     with pytest.raises(ConfigError, match="mode=nhwc: choose from channels_last, nchw, published"):
         combinations(said, against)
-
-
-def test_lists_and_words_are_told_apart_as_in_a_sweep():
-    assert values("stages", "[3,4]") == ["[3,4]"]
-    assert values("stages", "[],[3,4]") == ["[]", "[3,4]"]
-    assert values("seed", "range(3)") == ["0", "1", "2"]
-    assert values("data.root", "/a=b/c") == ["/a=b/c"]
-    assert values("recipe.lr", "0.1,1e-3") == ["0.1", "0.001"]
-
-
-def test_a_value_that_is_none_is_refused():
-    with pytest.raises(ConfigError, match=r"model=a=b: this value cannot be read"):
-        values("model", "a=b")

@@ -6,9 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
-
-from scripts.cli.app import UnknownName, build, forced
 
 ROOT = Path(__file__).parents[3]
 NO_TORCH = """
@@ -118,54 +115,3 @@ def test_a_wrong_name_ends_a_sweep_once(tmp_path):
     ended = run("-m", "attn=none,se", "recipe.lrr=1", cwd=tmp_path, torch=False)
     assert ended.returncode == 2
     assert ended.stderr.count("unknown option recipe.lrr") == 1
-
-
-HARM = {"_target_": "os.mkdir", "path": "harm"}
-
-
-@pytest.mark.parametrize("hidden", [[HARM], [[HARM]], "${oc.create:${harm}}"])
-def test_a_target_in_a_list_or_behind_an_interpolation_runs_no_code(hidden, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    optimizer = {"_target_": "torch.optim.AdamW", "_partial_": True, "betas": hidden}
-    cfg = OmegaConf.create({"optimizer": optimizer, "harm": str(HARM)})
-    with pytest.raises(UnknownName, match=r"os\.mkdir is not allowed"):
-        build(cfg.optimizer)
-    assert not any(tmp_path.iterdir())
-
-
-def test_forced_leaves_choices_flags_and_hydras_own_alone():
-    same = ["attn=nam", "-m", "--cfg", "hydra.verbose=true", "hydra/launcher=joblib", "~attn", "x"]
-    assert [forced(argument) for argument in same] == same
-    assert forced("+experiment=a") == "experiment=a"
-    assert forced("recipe.lr=1") == forced("+recipe.lr=1") == "++recipe.lr=1"
-
-
-def test_forced_quotes_what_is_no_choice_so_that_the_group_is_named():
-    for value in ("null", "true", "3", "-1", "[se,nam]"):
-        assert forced(f"attn={value}") == f"attn='{value}'"
-    same = ["attn=se,nam", "attn=glob(e*)", "attn='se'", "attn=", "attn=choice(se,nam)"]
-    assert [forced(argument) for argument in same] == same
-
-
-def test_forced_quotes_letters_that_hydras_grammar_has_not():
-    assert forced("out=übung") == "++out='übung'"
-    assert forced("attn=ném") == "attn='ném'"
-
-
-def test_forced_quotes_paths_that_hydras_grammar_would_not_take(tmp_path):
-    odd = tmp_path / "a b"
-    odd.mkdir()
-    assert forced("run=runs/x/recipe.epochs=3/seed0") == "++run='runs/x/recipe.epochs=3/seed0'"
-    assert forced(f"data.root={odd}") == f"++data.root='{odd}'"
-    assert forced("data.root=a/b,c/d") == "++data.root=a/b,c/d"  # a sweep
-
-
-def test_forced_quotes_the_paths_of_a_list(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for folder in ("r/lr=1,epochs=3/seed0", "r/plain"):
-        Path(folder).mkdir(parents=True)
-    wanted = "++vs=['r/lr=1,epochs=3/seed0','r/plain']"
-    assert forced("vs=[r/lr=1,epochs=3/seed0,r/plain]") == wanted
-    assert forced(wanted) == wanted
-    assert forced("vs=[r/lr=2/seed0]") == "++vs=['r/lr=2/seed0']"
-    assert forced("vs=[a/b,c/d]") == "++vs=[a/b,c/d]"

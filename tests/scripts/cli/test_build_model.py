@@ -3,8 +3,9 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from engine.errors import ConfigError
-from scripts.cli.app import CONF, build
-from scripts.cli.build_model import network
+from scripts.cli.build_model import build_network
+from scripts.cli.compose import build
+from scripts.cli.overrides import CONF
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -19,7 +20,7 @@ def conf(*overrides):
 
 def built(*overrides):
     torch.manual_seed(0)
-    return network(conf(*overrides))
+    return build_network(conf(*overrides))
 
 
 def test_the_trial_changes_neither_the_network_nor_the_random_stream():

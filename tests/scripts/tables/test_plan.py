@@ -7,9 +7,17 @@ from omegaconf import OmegaConf
 
 from engine.errors import ConfigError
 from report.records import LABELS, REQUIRED
-from scripts.cli.app import UnknownName, count_classes
-from scripts.tables.launch import duration, lacking, listing, record, seconds, sweeps
-from scripts.tables.plan import of_runs, overrides, sections
+from scripts.cli.compose import UnknownName, count_classes
+from scripts.cli.overrides import parse_overrides
+from scripts.tables.launch import (
+    describe_missing,
+    estimate_seconds,
+    find_record,
+    format_duration,
+    missing_runs,
+    sweep_arguments,
+)
+from scripts.tables.plan import label_overrides, plan_sections
 
 CONF = Path(__file__).parents[3] / "conf"
 TABLE = {
@@ -27,7 +35,7 @@ def _hydra(tmp_path, monkeypatch):
 
 
 def test_a_setting_with_several_values_makes_a_comparison_for_each():
-    plan = sections(TABLE, {}, [0, 1])
+    plan = plan_sections(TABLE, {}, [0, 1])
     assert [section.title for section in plan] == [
         "digits, resnet20, recipe digits", "digits, resnet32, recipe digits",
     ]  # fmt: skip
@@ -37,7 +45,9 @@ def test_a_setting_with_several_values_makes_a_comparison_for_each():
 
 
 def test_the_command_line_changes_every_run():
-    (section,) = sections(TABLE, {"model": "resnet56", "recipe.epochs": "2", "out": "here"}, [5])
+    (section,) = plan_sections(
+        TABLE, {"model": "resnet56", "recipe.epochs": "2", "out": "here"}, [5]
+    )
     assert section.title == "digits, resnet56, recipe digits, recipe.epochs=2"
     assert section.model == "resnet56"
     (run,) = section.rows["none"]
@@ -46,19 +56,19 @@ def test_the_command_line_changes_every_run():
 
 
 def test_rows_are_chosen_by_their_names_or_made_of_an_attention():
-    (section,) = sections(TABLE, {"model": "resnet20", "attn": "none,se4,eca"}, [0])
+    (section,) = plan_sections(TABLE, {"model": "resnet20", "attn": "none,se4,eca"}, [0])
     assert [runs[0].overrides["attn"] for runs in section.rows.values()] == ["none", "se", "eca"]
 
 
 def test_a_misspelt_name_is_refused_with_the_nearest():
     with pytest.raises(UnknownName, match=r"did you mean recipe\.epochs\?"):
-        sections(TABLE, {"recipe.epoch": "2"}, [0])
+        plan_sections(TABLE, {"recipe.epoch": "2"}, [0])
     with pytest.raises(ConfigError, match="write run=VALUE"):
-        overrides(["run"])
+        parse_overrides(["run"])
 
 
 def test_a_run_goes_by_the_same_name_as_when_train_py_makes_it():
-    (section,) = sections(TABLE, {"model": "resnet20"}, [3])
+    (section,) = plan_sections(TABLE, {"model": "resnet20"}, [3])
     for runs in section.rows.values():
         assert runs[0].folder.config["seed"] == runs[0].folder.labels["seed"] == 3
         assert "hydra" not in runs[0].folder.config
@@ -66,37 +76,37 @@ def test_a_run_goes_by_the_same_name_as_when_train_py_makes_it():
 
 def test_what_is_of_the_machine_is_in_no_name():
     said = {"recipe.epochs": "2", "data.root": "/data", "out": "x", "hydra/launcher": "joblib"}
-    assert of_runs(said) == "recipe.epochs=2"
+    assert label_overrides(said) == "recipe.epochs=2"
 
 
 def test_the_missing_runs_make_as_few_sweeps_as_can_be():
-    missing = lacking(sections(TABLE, {"model": "resnet20"}, [0, 1]))
+    missing = missing_runs(plan_sections(TABLE, {"model": "resnet20"}, [0, 1]))
     assert len(missing) == 6
-    plain, with_option = sweeps(missing)
+    plain, with_option = sweep_arguments(missing)
     assert plain[-2:] == ["seed=0,1", "attn=none,nam"]
     assert with_option[-3:] == ["attn.reduction=4", "seed=0,1", "attn=se"]
 
 
 def test_the_time_to_come_is_that_of_the_most_similar_finished_runs():
-    (section,) = sections(TABLE, {"model": "resnet20", "recipe.epochs": "4"}, [0])
+    (section,) = plan_sections(TABLE, {"model": "resnet20", "recipe.epochs": "4"}, [0])
     run = section.rows["nam"][0]
     alike = {"data": "digits", "model": "resnet20", "recipe": "digits", "other": "", "epochs": 2}
     none = alike | {"attn": "none", "train_seconds": 20.0}
     nam = alike | {"attn": "nam", "train_seconds": 30.0}
-    assert seconds(run, []) is None
-    assert seconds(run, [nam | {"model": "resnet56"}]) is None
-    assert seconds(run, [none]) == 40
-    assert seconds(run, [none, nam]) == 60
+    assert estimate_seconds(run, []) is None
+    assert estimate_seconds(run, [nam | {"model": "resnet56"}]) is None
+    assert estimate_seconds(run, [none]) == 40
+    assert estimate_seconds(run, [none, nam]) == 60
     run.folder.path.mkdir(parents=True)
     (run.folder.path / "metrics.jsonl").write_text("{}\n")
-    assert seconds(run, [nam]) == 45
-    text = listing([section], lacking([section]), [nam])
+    assert estimate_seconds(run, [nam]) == 45
+    text = describe_missing([section], missing_runs([section]), [nam])
     assert "missing: 3 of 3 runs, about 3 min one after another" in text
     assert "nam: seeds 0 (at epoch 1 of 4)" in text
 
 
 def test_a_result_of_another_configuration_is_none_of_the_table_s():
-    (section,) = sections(TABLE, {"model": "resnet20"}, [0])
+    (section,) = plan_sections(TABLE, {"model": "resnet20"}, [0])
     run = section.rows["none"][0]
     run.folder.path.mkdir(parents=True)
     for fingerprint, reason in ((run.folder.fingerprint, ""), ("x", "another configuration")):
@@ -104,8 +114,8 @@ def test_a_result_of_another_configuration_is_none_of_the_table_s():
             dict.fromkeys(REQUIRED, 1) | dict.fromkeys(LABELS[:-1], "") | {"config": fingerprint}
         )
         (run.folder.path / "result.json").write_text(json.dumps(result))
-        found, why = record(run)
-        assert (found is None, run in lacking([section])) == (bool(reason), bool(reason))
+        found, why = find_record(run)
+        assert (found is None, run in missing_runs([section])) == (bool(reason), bool(reason))
         assert reason in why
 
 
@@ -113,4 +123,4 @@ def test_a_result_of_another_configuration_is_none_of_the_table_s():
     ("value", "words"), [(7, "7 s"), (89, "89 s"), (600, "10 min"), (7200, "2.0 h"), (1e6, "12 d")]
 )
 def test_durations_read_well(value, words):
-    assert duration(value) == words
+    assert format_duration(value) == words

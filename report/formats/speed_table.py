@@ -25,7 +25,7 @@ def markdown(speed: Speed) -> str:
     training, inference = TITLES[speed.setting["what"]]
     faster = f"× as fast as {speed.setting['against']} fp32"
     pace = (("images/s", "images_per_second", ",.1f"), ("time ÷ none", "over_plain", ".3f"),
-            (faster, "speedup", ".2f"), ("time ÷ bare loop", "over_loop", ".3f"))  # fmt: skip
+            (faster, "speedup", ".2f"), ("time ÷ plain loop", "over_loop", ".3f"))  # fmt: skip
     memory = (("memory MiB", "memory_mb", ",.0f"), ("÷ none", "memory_ratio", ".3f"))
     floors = (("time ÷ convolutions", "train_over_convolutions", ".2f"),
               ("÷ arithmetic", "train_over_arithmetic", ".2f"), ("GFLOP/s", "train_gflops", ",.0f"),
@@ -68,7 +68,7 @@ def bars(speed: Speed) -> Figure | None:
     labels = {
         "train_over_plain": "training time ÷ none",
         "train_speedup": f"× as fast as {speed.setting['against']} fp32",
-        "train_over_loop": "training time ÷ bare loop",
+        "train_over_loop": "training time ÷ plain loop",
     }
     for key, label in labels.items():
         rows = [row for row in speed.rows if numbers(speed, row)[key]]

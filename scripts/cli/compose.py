@@ -1,0 +1,136 @@
+"""Compose the configuration of a run, check its names and values, and build its objects.
+
+Names are checked before torch is imported, and values before any data is read.
+"""
+
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from omegaconf import DictConfig, OmegaConf
+
+from engine.errors import ConfigError
+from scripts.cli.messages import first_line
+from scripts.cli.overrides import GROUPS, Overrides, to_hydra
+from scripts.cli.targets import UnknownTarget, options
+
+Choices = Mapping[str, str | None]  # group -> the chosen file of conf/GROUP
+
+SPECIAL = ("_target_", "_partial_")
+VALUES_WRONG = (ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError)
+
+
+class UnknownName(ConfigError):
+    """A key, an option or a target does not exist. In a sweep, this error ends the whole sweep."""
+
+
+def compose_run(overrides: Overrides, own: Collection[str] = ()) -> tuple[DictConfig, Choices]:
+    """The configuration of one run of train.py, its names checked, and the choice in each group.
+
+    `own` are options of the calling script: a message about an unknown name can suggest them.
+    """
+    words = [to_hydra(f"{key}={value}") for key, value in overrides.items()]
+    cfg = hydra.compose("train", words, return_hydra_config=True)
+    choices = cfg.hydra.runtime.choices
+    OmegaConf.set_struct(cfg, False)
+    cfg.pop("hydra")
+    known = defaults_of("train", choices)
+    OmegaConf.set_struct(known, False)
+    check_names(cfg, OmegaConf.merge(known, dict.fromkeys(own)))
+    return cfg, choices
+
+
+def defaults_of(config_name: str, choices: Choices | None = None) -> DictConfig:
+    """The configuration of these choices with every option at its default.
+
+    Without `choices`, those of the command line that this process was started with.
+    """
+    choices = choices or HydraConfig.get().runtime.choices
+    words = [f"{group}={choices[group]}" for group in GROUPS if choices.get(group)]
+    return hydra.compose(config_name, [w for w in words if not w.startswith("experiment=")])
+
+
+def check_names(cfg: DictConfig, known: DictConfig, path: str = "") -> None:
+    """Raise UnknownName for the first key that nothing reads; the message names the nearest key.
+
+    `known` holds the keys that exist where a node of `cfg` has no `_target_`.
+    """
+    target = cfg.get("_target_")
+    allowed = [*_options_of(target, path), *SPECIAL] if "_target_" in cfg else list(known)
+    if "_target_" in known and _partial(cfg) is not _partial(known):
+        raise UnknownName(f"{path}._partial_={_partial(cfg)}: this is no option; leave it out")
+    for key in cfg:
+        where = f"{path}.{key}" if path else str(key)
+        if key not in allowed:
+            raise UnknownName(f"unknown option {where}; {_hint(key, allowed, path, target)}")
+        node = cfg._get_node(key)
+        if isinstance(node, DictConfig) and not node._is_interpolation() and not node._is_none():
+            below = known._get_node(key) if key in known else None
+            check_names(node, below if isinstance(below, DictConfig) else OmegaConf.create(), where)
+
+
+def build(node: DictConfig) -> Any:
+    """The object that a node of the configuration describes; ConfigError for a wrong value."""
+    from scripts.cli.type_check import check_values  # imports the targets' modules, and so torch
+
+    key = node._get_full_key(None)
+    resolved = OmegaConf.to_container(node, resolve=True)
+    for target in _targets(resolved):  # check_names sees no target in a list or behind ${...}
+        _options_of(target, key)
+    check_values(resolved, key)
+    try:
+        return hydra.utils.instantiate(node, _convert_="all")
+    except InstantiationException as error:
+        cause: BaseException = error
+        while isinstance(cause, InstantiationException) and cause.__cause__:
+            cause = cause.__cause__
+        if not isinstance(cause, VALUES_WRONG):
+            raise
+        raise ConfigError(f"{key}: {first_line(cause)}") from error
+
+
+def count_classes(path: str, chosen: int | Sequence[str] | None = None) -> int:
+    """The number of classes for `${classes:PATH,CHOSEN}`: `chosen`, or the folders of PATH/train.
+
+    ConfigError if there is no folder PATH/train.
+    """
+    if chosen is not None:
+        return chosen if isinstance(chosen, int) else len(chosen)
+    train = Path(path, "train")
+    if not train.is_dir():
+        raise ConfigError(f"data: there is no {train}: expected {train}/<class>/*.jpg")
+    return sum(entry.is_dir() and not entry.name.startswith(".") for entry in train.iterdir())
+
+
+def _targets(tree: Any) -> Iterator[str]:
+    """Every `_target_` in a resolved configuration, at any depth."""
+    if isinstance(tree, dict) and "_target_" in tree:
+        yield tree["_target_"]
+    if isinstance(tree, dict | list):
+        for item in tree.values() if isinstance(tree, dict) else tree:
+            yield from _targets(item)
+
+
+def _partial(node: DictConfig) -> Any:
+    return node.get("_partial_", False)
+
+
+def _options_of(target: str, path: str) -> tuple[str, ...]:
+    if not isinstance(target, str):
+        raise UnknownName(f"{path}._target_={target}: expected a class, such as attn.NAM")
+    try:
+        return options(target)
+    except UnknownTarget as error:
+        raise UnknownName(f"{path}._target_: {error}") from error
+
+
+def _hint(key: str, allowed: Iterable[str], path: str, target: str | None) -> str:
+    names = {str(name) for name in allowed} | set(() if path else GROUPS)
+    names = sorted(names - {*SPECIAL, "slots"})
+    if near := difflib.get_close_matches(str(key), names, 1, 0.5):
+        return f"did you mean {path}.{near[0]}?" if path else f"did you mean {near[0]}?"
+    return f"choose from {', '.join(names)}" if names else f"{target or path} has no options"
