@@ -9,7 +9,7 @@ the stage (from 1) and the map's (H, W). `names()` lists them, `attach` puts one
 from attn.aff import AFF, IAFF
 from attn.bam import BAM
 from attn.cbam import CBAM
-from attn.controls import Constant, Half, Scalar
+from attn.controls import ConstantGate, Half, Scalar
 from attn.coord import CoordAttention
 from attn.dia import DIA
 from attn.ea import ExternalAttention
@@ -76,7 +76,7 @@ __all__ = [
     "AXYforXplusY",
     "AYforXplusY",
     "ConcatFuse",
-    "Constant",
+    "ConstantGate",
     "CoordAttention",
     "ExternalAttention",
     "FusedEpilogue",

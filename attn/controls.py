@@ -18,7 +18,7 @@ class Half(nn.Module):
         return 0.5 * x
 
 
-class Constant(nn.Module):
+class ConstantGate(nn.Module):
     """The constant gate: y = value * x. No parameters; value=1 is the plain network."""
 
     def __init__(self, channels: int, value: float = 1.0) -> None:

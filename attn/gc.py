@@ -49,14 +49,14 @@ class Transform(nn.Sequential):
         )
 
 
-class Mul(Transform):
+class MulContext(Transform):
     """x⊙σ(t(context))."""
 
     def forward(self, context: Tensor, x: Tensor) -> Tensor:
         return x * super().forward(context).sigmoid()[:, :, None, None]
 
 
-class Add(Transform):
+class AddContext(Transform):
     """x + t(context)."""
 
     def forward(self, context: Tensor, x: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class Add(Transform):
 
 
 POOLS = {"att": AttentionPool, "avg": AveragePool}
-FUSIONS = {"mul": Mul, "add": Add}
+FUSIONS = {"mul": MulContext, "add": AddContext}
 
 
 class GC(nn.Module):

@@ -21,7 +21,7 @@ def normalized(scale: Tensor) -> Tensor:
     return scale / scale.sum().clamp_min(torch.finfo(scale.dtype).tiny)  # 0/0 if all are zero
 
 
-class ChannelGate(nn.Module):
+class NAMChannelGate(nn.Module):
     """x⊙σ(w⊙BN(x)) with w = |γ|/Σ|γ| over the channels; w is folded into the affine of BN."""
 
     def __init__(self, channels: int) -> None:
@@ -39,7 +39,7 @@ class ChannelGate(nn.Module):
         return scale, w * self.bn.bias - scale * x.batch_mean
 
 
-class SpatialGate(nn.Module):
+class NAMSpatialGate(nn.Module):
     """The same over the H·W pixels: each has its own λ, and statistics over batch and channels."""
 
     def __init__(self, size: tuple[int, int]) -> None:
@@ -67,15 +67,15 @@ class NAM(nn.Module):
         super().__init__()
         if spatial and size is None:
             raise ValueError("spatial=True has a weight per pixel: say the map's size=(H, W)")
-        self.channel = ChannelGate(channels)
-        self.spatial = SpatialGate(size) if spatial else nn.Identity()
+        self.channel = NAMChannelGate(channels)
+        self.spatial = NAMSpatialGate(size) if spatial else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.spatial(self.channel(x))
 
     def closed_form(self) -> ClosedForm | None:
         """None with the spatial gate: its statistics do not follow from the channels' moments."""
-        if isinstance(self.spatial, SpatialGate):
+        if isinstance(self.spatial, NAMSpatialGate):
             return None
         return ClosedForm(self.channel.gate_logits, per_image=False)
 

@@ -12,7 +12,7 @@ from attn import fusions
 from attn.aff import AFF, IAFF
 from attn.bam import BAM
 from attn.cbam import CBAM
-from attn.controls import Constant, Half, Scalar
+from attn.controls import ConstantGate, Half, Scalar
 from attn.coord import CoordAttention
 from attn.dia import DIA
 from attn.ea import ExternalAttention
@@ -71,7 +71,7 @@ class Mechanism:
 _SITES = {
     "none": nn.Identity,
     "half": Half,
-    "constant": Constant,
+    "constant": ConstantGate,
     "scalar": Scalar,
     "se": SE,
     "eca": ECA,

@@ -16,7 +16,7 @@ from attn.fused.contract import ClosedForm, Conv
 CHANNELS_LAST = {1: 3, 2: 1, 3: 2}  # where (N, H, W, C) has each axis of (N, C, H, W)
 
 
-class Gate(nn.Module):
+class PlaneGate(nn.Module):
     """σ(BN(conv_k([max; mean]))) of x pooled over axis `dim`, shaped to broadcast over x."""
 
     def __init__(self, dim: int, kernel_size: int) -> None:
@@ -47,10 +47,10 @@ class Triplet(nn.Module):
 
     def __init__(self, channels: int, kernel_size: int = 7, spatial: bool = True) -> None:
         super().__init__()
-        self.cw = Gate(2, kernel_size)
-        self.ch = Gate(3, kernel_size)
+        self.cw = PlaneGate(2, kernel_size)
+        self.ch = PlaneGate(3, kernel_size)
         if spatial:
-            self.hw = Gate(1, kernel_size)
+            self.hw = PlaneGate(1, kernel_size)
             nn.init.zeros_(self.hw.bn.weight)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ class SqueezeExcite(nn.Module):
         return x * self.gate(self.fc2(self.relu(self.fc1(x.mean((2, 3), keepdim=True)))))
 
 
-class InvertedResidual(nn.Module):
+class InvertedResidualV3(nn.Module):
     """1x1 expansion, depthwise 3x3 or 5x5, squeeze-and-excitation in some, linear 1x1."""
 
     def __init__(
@@ -138,7 +138,7 @@ class MobileNetV3(nn.Module):
             slots = slots.at(stage, math.ceil(slots.size[0] / s))
             hidden, planes = width(hidden), width(c)
             own = [slots.build("se", se, hidden)] if has_se else []
-            block = InvertedResidual(in_planes, hidden, planes, k, s, act, own, slots)
+            block = InvertedResidualV3(in_planes, hidden, planes, k, s, act, own, slots)
             add_feature(self.features, block)
             in_planes = planes
         last = 6 * in_planes

@@ -3,14 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from report.published import Published
+from report.published import PublishedValue
 from report.table import Comparison, Spread, TableRow
 
 Cells = list[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class Block:
+class TableBlock:
     """A part of a comparison that fits a page: a heading, the heads of its columns, the cells."""
 
     heading: str
@@ -19,12 +19,12 @@ class Block:
     notes: Sequence[str] = ()
 
 
-def blocks(comparison: Comparison) -> list[Block]:
+def blocks(comparison: Comparison) -> list[TableBlock]:
     """Accuracy and verdicts; what it costs; what others printed. Empty ones are left out."""
     return [b for b in (accuracy(comparison), cost(comparison), beside(comparison)) if b.rows]
 
 
-def accuracy(comparison: Comparison) -> Block:
+def accuracy(comparison: Comparison) -> TableBlock:
     """Top-1 after the last epoch, and the paired difference to the baseline."""
     vs = f"vs {comparison.baseline} [95 % CI]"
     header = (
@@ -33,39 +33,39 @@ def accuracy(comparison: Comparison) -> Block:
     rows = [_accuracy(row) for row in comparison.rows]
     if not any(row.n for row in comparison.rows):
         rows = []
-    return Block("Test top-1 after the last epoch, mean ± std over n seeds", header, rows)
+    return TableBlock("Test top-1 after the last epoch, mean ± std over n seeds", header, rows)
 
 
-def cost(comparison: Comparison) -> Block:
+def cost(comparison: Comparison) -> TableBlock:
     """Counted, and measured side by side where it was: relative to the baseline."""
     baseline = comparison.row(comparison.baseline)
     header = ("attn", "params", "+ %", "MACs", "+ %", "train time", "infer time", "memory")
     rows = [_cost(row, baseline) for row in comparison.rows if row.n]
     measured = next((row.cost for row in comparison.rows if row.cost), None)
     if measured is None:
-        return Block("Cost", header[:5], [row[:5] for row in rows])
+        return TableBlock("Cost", header[:5], [row[:5] for row in rows])
     setting = f"{measured['device']}, batch {measured['batch_size']}, {measured['rounds']} rounds"
     heading = f"Cost; time and memory relative to {comparison.baseline}, median [range] ({setting})"
-    return Block(heading, header, rows)
+    return TableBlock(heading, header, rows)
 
 
-def beside(comparison: Comparison) -> Block:
+def beside(comparison: Comparison) -> TableBlock:
     """Each published value with ours and the gap between them."""
     header = ("attn", "published %", "ours %", "gap", "as printed", "evidence", "source")
     values = [(row, value) for row in comparison.rows for value in row.published]
     sources = list(dict.fromkeys(citation(value) for _, value in values))
     rows = [_beside(row, value, 1 + sources.index(citation(value))) for row, value in values]
     notes = [f"[{i}] {source}" for i, source in enumerate(sources, 1)]
-    return Block("Published beside ours, top-1 %", header, rows, notes)
+    return TableBlock("Published beside ours, top-1 %", header, rows, notes)
 
 
-def citation(value: Published) -> str:
+def citation(value: PublishedValue) -> str:
     """Who printed it, under which protocol, and where."""
     parts = [value.source, value.protocol, value.note, value.url]
     return ". ".join(part.rstrip(".") for part in parts if part)
 
 
-def elsewhere(values: Sequence[Published]) -> Block:
+def elsewhere(values: Sequence[PublishedValue]) -> TableBlock:
     """Published values of networks that the table does not run."""
     header = ("data", "model", "attn", "published %", "as printed", "evidence", "source")
     sources = list(dict.fromkeys(map(citation, values)))
@@ -75,7 +75,7 @@ def elsewhere(values: Sequence[Published]) -> Block:
         for v in values
     ]  # fmt: skip
     notes = [f"[{i}] {source}" for i, source in enumerate(sources, 1)]
-    return Block("Published, not run here", header, rows, notes)
+    return TableBlock("Published, not run here", header, rows, notes)
 
 
 def plus_minus(spread: Spread | None, form: str = ".2f") -> str:
@@ -142,7 +142,7 @@ def _percent(value: float, base: float | None) -> str:
     return f"{100 * (value / base - 1):+.2f}" if base else ""
 
 
-def _beside(row: TableRow, value: Published, source: int) -> tuple[str, ...]:
+def _beside(row: TableRow, value: PublishedValue, source: int) -> tuple[str, ...]:
     ours = row.spread("top1")
     gap = f"{ours[0] - value.top1:+.2f}" if ours else ""
     return (
@@ -151,5 +151,5 @@ def _beside(row: TableRow, value: Published, source: int) -> tuple[str, ...]:
     )  # fmt: skip
 
 
-def _printed(value: Published) -> str:
+def _printed(value: PublishedValue) -> str:
     return ", ".join(part for part in (value.params, value.macs) if part)

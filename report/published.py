@@ -10,7 +10,7 @@ KEYS = (*CITATION, "note", "values", "cost")
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedValue:
     """One published accuracy with its citation. A published error rate is given as accuracy.
 
     `evidence` is "seen" (read in the source) or "recalled" (from memory: check before quoting).
@@ -30,12 +30,12 @@ class Published:
     macs: str | None = None  # as printed
 
 
-def published(entries: Sequence[Mapping[str, Any]]) -> list[Published]:
+def published(entries: Sequence[Mapping[str, Any]]) -> list[PublishedValue]:
     """All values of all entries, in order. ValueError with one line if an entry is wrong."""
     return [value for index, entry in enumerate(entries) for value in _entry(index, entry)]
 
 
-def _entry(index: int, entry: Mapping[str, Any]) -> Iterator[Published]:
+def _entry(index: int, entry: Mapping[str, Any]) -> Iterator[PublishedValue]:
     where = f"published[{index}]"
     if not isinstance(entry, Mapping):
         raise ValueError(f"{where}: expected {', '.join(KEYS)}, found {entry!r}")
@@ -49,7 +49,7 @@ def _entry(index: int, entry: Mapping[str, Any]) -> Iterator[Published]:
     for (model, row), cell in values.items():
         top1, top5 = _accuracies(f"{where}: values: {model} {row}", cell)
         params, macs = _cost(f"{where}: cost: {model} {row}", costs.get((model, row), []))
-        yield Published(
+        yield PublishedValue(
             **citation, model=model, row=row, top1=top1, top5=top5, params=params, macs=macs
         )
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from report.published import Published
+from report.published import PublishedValue
 from report.records import Record
 from report.stats import Difference, difference, holm, mean_std, paired, verdict
 
@@ -27,7 +27,7 @@ class TableRow:
     difference: Difference | None = None  # to the baseline, in points of top-1
     p: float | None = None  # of that difference, after Holm over the whole table
     tests: int = 0  # how many differences of the table were tested
-    published: Sequence[Published] = ()
+    published: Sequence[PublishedValue] = ()
     cost: Mapping[str, Any] | None = None  # from the interleaved benchmark
 
     @property
@@ -82,7 +82,9 @@ class Table:
     title: str
     comparisons: Sequence[Comparison]
     remarks: Sequence[str] = ()
-    only_published: Sequence[Published] = field(default=())  # of what the table itself does not run
+    only_published: Sequence[PublishedValue] = field(
+        default=()
+    )  # of what the table itself does not run
 
 
 def of_records(records: Iterable[Record]) -> list[Comparison]:
@@ -114,8 +116,8 @@ def judged(comparisons: Iterable[Comparison]) -> list[Comparison]:
 
 
 def with_published(
-    comparisons: Iterable[Comparison], values: Sequence[Published]
-) -> tuple[list[Comparison], list[Published]]:
+    comparisons: Iterable[Comparison], values: Sequence[PublishedValue]
+) -> tuple[list[Comparison], list[PublishedValue]]:
     """Each published value at its row; and those of which nothing is run here."""
     taken: set[int] = set()
 

@@ -1,9 +1,11 @@
-"""Attention as it was published, to be measured beside ours: the formulas taken at their word.
+"""Attention in the steps of the papers and of the authors' code, to be measured beside ours.
 
-Each is made of one of our modules and has its parameters, so that both compute the same. The steps
-are those that papers and their code take (each map that is permuted is copied, each gate expanded),
-written anew. They are for benchmarks; nothing trains with them.
+A published form takes the parameters of one of our modules, and computes the same numbers. Each
+permuted map is copied and each gate expanded, as in the authors' code; the lines are written anew.
+The forms are for benchmarks alone: no run trains with them.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +14,15 @@ from torch.nn import functional as F
 from engine.errors import ConfigError
 
 
-class NAM(nn.Module):
+class PublishedNAM(nn.Module):
     """Batch norm; the weights multiply a copy of its output that has the channels last."""
 
     def __init__(self, ours: nn.Module) -> None:
         super().__init__()
         if not isinstance(ours.spatial, nn.Identity):
-            raise ConfigError("attn.spatial=true: only the channel gate of NAM is restated")
+            raise ConfigError(
+                "attn.spatial=true: only the channel gate of NAM has a published form"
+            )
         self.bn = ours.channel.bn
 
     def forward(self, x: Tensor) -> Tensor:
@@ -28,7 +32,7 @@ class NAM(nn.Module):
         return torch.sigmoid(y) * x
 
 
-class SE(nn.Module):
+class PublishedSE(nn.Module):
     """Adaptive pooling, two linear layers, and a gate that is expanded to the whole map."""
 
     def __init__(self, ours: nn.Module) -> None:
@@ -40,7 +44,7 @@ class SE(nn.Module):
         return x * gate[:, :, None, None].expand_as(x)
 
 
-class ECA(nn.Module):
+class PublishedECA(nn.Module):
     """Adaptive pooling, a convolution over the channels, and an expanded gate."""
 
     def __init__(self, ours: nn.Module) -> None:
@@ -53,14 +57,16 @@ class ECA(nn.Module):
         return x * torch.sigmoid(gate).expand_as(x)
 
 
-class CBAM(nn.Module):
+class PublishedCBAM(nn.Module):
     """Two pooled vectors through the MLP one by one; then the maximum and the mean of the map."""
 
     def __init__(self, ours: nn.Module) -> None:
         super().__init__()
         channel, spatial = ours.gates
         if not hasattr(channel, "mlp") or channel.pools != ("avg", "max"):
-            raise ConfigError("attn.order, attn.pools: only the defaults of CBAM are restated")
+            raise ConfigError(
+                "attn.order, attn.pools: only the defaults of CBAM have a published form"
+            )
         self.mlp, self.conv, self.bn = channel.mlp, spatial.conv, spatial.bn
 
     def forward(self, x: Tensor) -> Tensor:
@@ -72,17 +78,24 @@ class CBAM(nn.Module):
         return x * torch.sigmoid(self.bn(self.conv(maps)))
 
 
-FORMS = {"attn.nam.NAM": NAM, "attn.se.SE": SE, "attn.eca.ECA": ECA, "attn.cbam.CBAM": CBAM}
+FORMS = {  # by the name that a file of conf/attn gives the module
+    "attn.NAM": PublishedNAM,
+    "attn.SE": PublishedSE,
+    "attn.ECA": PublishedECA,
+    "attn.CBAM": PublishedCBAM,
+}
 
 
-def use_published_forms(model: nn.Module) -> int:
-    """Put the published form in the place of each module that has one; how many there were."""
+def use_published_form(
+    model: nn.Module, ours: type[nn.Module], published: Callable[[nn.Module], nn.Module]
+) -> int:
+    """Replace each module of the class `ours` by its published form; return their number."""
     found = [
-        (parent, name, form)
+        (parent, name, child)
         for parent in model.modules()
         for name, child in parent.named_children()
-        if (form := FORMS.get(f"{type(child).__module__}.{type(child).__name__}"))
+        if type(child) is ours
     ]
-    for parent, name, form in found:
-        setattr(parent, name, form(getattr(parent, name)))
+    for parent, name, child in found:
+        setattr(parent, name, published(child))
     return len(found)

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from engine.datasets.dataset import ImageDataset
-from engine.datasets.download import Published, download
+from engine.datasets.download import PublishedFile, download
 from engine.datasets.folder import read_folders
 from engine.datasets.in_memory import Images
 
@@ -36,8 +36,8 @@ class Archive:
     names: tuple[str, str]  # the file with the class names, and their key in it
 
     @property
-    def published(self) -> Published:
-        return Published(BASE + self.file, self.size, self.sha256)
+    def published(self) -> PublishedFile:
+        return PublishedFile(BASE + self.file, self.size, self.sha256)
 
 
 BASE = "https://www.cs.toronto.edu/~kriz/"

@@ -7,6 +7,7 @@ import http.client
 import os
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -17,7 +18,7 @@ TIMEOUT = 30  # seconds without a byte
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedFile:
     """Where a file is, its size in bytes, and its SHA-256."""
 
     url: str
@@ -32,12 +33,13 @@ class Published:
             return hashlib.file_digest(file, "sha256").hexdigest() == self.sha256
 
 
-def download(what: Published, path: Path) -> None:
+def download(what: PublishedFile, path: Path) -> None:
     """Fetch it to `path`. What has come when the connection breaks is kept, as `path` + .part.
 
     OSError where it cannot be had, ValueError where something else is sent. Of several processes,
     one fetches and the others wait for it.
     """
+    new = not path.parent.exists()
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     with _lock(part) as file:
@@ -48,6 +50,9 @@ def download(what: Published, path: Path) -> None:
         finally:  # still under the lock: another process may wait to go on with this file
             if part.is_file() and not part.stat().st_size:
                 part.unlink()
+                if new:
+                    with contextlib.suppress(OSError):  # another process has its file there
+                        path.parent.rmdir()
 
 
 def _lock(part: Path) -> BinaryIO:
@@ -56,7 +61,8 @@ def _lock(part: Path) -> BinaryIO:
     Whoever waited for the lock may have got a file that was meanwhile moved or removed.
     """
     while True:
-        with contextlib.suppress(FileNotFoundError), contextlib.ExitStack() as unless_ours:
+        with contextlib.suppress(FileNotFoundError, FileExistsError), ExitStack() as unless_ours:
+            part.parent.mkdir(exist_ok=True)  # another process may just have removed the folder
             file = unless_ours.enter_context(part.open("ab"))
             fcntl.flock(file, fcntl.LOCK_EX)
             if os.path.samestat(os.fstat(file.fileno()), part.stat()):
@@ -65,7 +71,7 @@ def _lock(part: Path) -> BinaryIO:
                 return file
 
 
-def _complete(what: Published, file: BinaryIO) -> None:
+def _complete(what: PublishedFile, file: BinaryIO) -> None:
     _fetch(what, file)
     file.flush()
     if not what.is_at(Path(file.name)):
@@ -73,7 +79,7 @@ def _complete(what: Published, file: BinaryIO) -> None:
         raise ValueError(f"something else was sent than {what}")
 
 
-def _fetch(what: Published, file: BinaryIO) -> None:
+def _fetch(what: PublishedFile, file: BinaryIO) -> None:
     """Go on from what `file` has, again and again as long as each connection brings something."""
     name = Path(what.url).name
     with tqdm(None, name, what.size, False, unit="B", unit_scale=True, disable=None) as bar:
@@ -88,7 +94,7 @@ def _fetch(what: Published, file: BinaryIO) -> None:
                 raise OSError(_reason(EOFError("the connection was closed"), there))
 
 
-def _receive(what: Published, file: BinaryIO, bar: tqdm) -> None:
+def _receive(what: PublishedFile, file: BinaryIO, bar: tqdm) -> None:
     there = file.tell()
     request = urllib.request.Request(what.url, headers={"Range": f"bytes={there}-"})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as response:

@@ -36,7 +36,7 @@ class NoEMA:
         pass
 
 
-class EMA:
+class ModelEMA:
     """average ← d·average + (1 - d)·weights after each update, batch norm's statistics included.
 
     d is `decay`, but min(decay, (1 + step)/(10 + step)) at first, so that a short run does not end

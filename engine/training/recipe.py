@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
-from engine.training.ema import EMA, Average, NoEMA
+from engine.training.ema import Average, ModelEMA, NoEMA
 from engine.training.optimizer import make_on_device
 from engine.transforms.batch import Augment, Compose, Identity
 from engine.transforms.crop import Crop
@@ -29,7 +29,7 @@ class Recipe:
     into that many parts, to save memory: the gradient is the whole batch's, but batch norm
     sees one part at a time. `clip_norm` limits the norm of the gradient. Without
     `decay_norms` there is no weight decay on biases and on the scales of norms. `ema` is the decay
-    of engine.training.ema.EMA, which is then what is measured and kept.
+    of engine.training.ema.ModelEMA, which is then what is measured and kept.
     """
 
     epochs: int
@@ -94,7 +94,7 @@ class Recipe:
         return optimizer
 
     def make_average(self, model: nn.Module) -> Average:
-        return NoEMA(model) if self.ema is None else EMA(model, self.ema)
+        return NoEMA(model) if self.ema is None else ModelEMA(model, self.ema)
 
     @property
     def augmentation(self) -> Augment | Crop:

@@ -7,7 +7,7 @@ from html import escape
 
 from matplotlib.figure import Figure
 
-from report.cells import Block, accuracy, blocks, elsewhere
+from report.cells import TableBlock, accuracy, blocks, elsewhere
 from report.formats.plots import PLOTS, svg
 from report.table import Comparison, Table
 
@@ -90,7 +90,7 @@ def _comparison(comparison: Comparison) -> Iterable[str]:
         yield from _block(block)
 
 
-def _block(block: Block) -> Iterable[str]:
+def _block(block: TableBlock) -> Iterable[str]:
     yield f"<h3>{escape(block.heading)}</h3>"
     head = "".join(f"<th>{escape(cell)}</th>" for cell in block.header)
     rows = "".join(f"<tr>{_cells(row)}</tr>" for row in block.rows)

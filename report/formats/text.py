@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 
-from report.cells import Block, blocks, elsewhere
+from report.cells import TableBlock, blocks, elsewhere
 from report.table import Comparison, Table, TableRow
 
 CSV_HEADER = (
@@ -49,7 +49,7 @@ def spreadsheet(table: Table) -> str:
     return out.getvalue()
 
 
-def _block(block: Block) -> str:
+def _block(block: TableBlock) -> str:
     notes = "".join(f"\n\n{note}" for note in block.notes)
     return f"{block.heading}:\n\n{render(block.header, block.rows)}{notes}"
 

@@ -17,7 +17,7 @@ from engine.benchmark.baselines import (
     torchvision_reader,
 )
 from engine.benchmark.modules import modules_alone, shapes
-from engine.benchmark.published_forms import FORMS, use_published_forms
+from engine.benchmark.published_forms import FORMS, use_published_form
 from engine.benchmark.roofline import convolutions, convolutions_alone, matrix_product
 from engine.benchmark.timing import Workload
 from engine.complexity import cost
@@ -65,7 +65,7 @@ class BenchmarkSuite:
             torch.manual_seed(cfg.seed)
             model = build(cfg.model)
             if combination.mode.published:
-                _use_published_forms(model, combination)
+                _use_published_form(model, cfg)
             device, recipe = prepare_device(cfg.device), build(cfg.recipe)
             run = Run(model, recipe, cfg.seed, device, cfg.precision, compile=cfg.compile)
         except ConfigError as refusal:
@@ -171,22 +171,29 @@ class Loops(BenchmarkSuite):
 SUITES = {"networks": Networks, "modules": Modules, "loop": Loops}  # by the option `what`
 
 
-def _use_published_forms(model: nn.Module, combination: Combination) -> None:
-    if not use_published_forms(model) and combination.options["attn"] != "none":
+def _use_published_form(model: nn.Module, cfg: DictConfig) -> None:
+    ours = _attention_class(cfg)
+    if ours and cfg.attn._target_ not in FORMS:
         raise ConfigError("mode=published has forms of nam, se, eca and cbam alone")
+    if ours:
+        use_published_form(model, ours, FORMS[cfg.attn._target_])
 
 
 def _random_images(cfg: DictConfig, run: Run, count: int) -> Images:
     return random_images(count, cfg.data.image_size, cfg.data.num_classes, run.device)
 
 
-def _attention_classes(cfg: DictConfig) -> tuple[type[nn.Module], ...]:
-    """The class of the network's attention, and the published form of the class if there is one."""
+def _attention_class(cfg: DictConfig) -> type[nn.Module] | None:
+    """The class of the network's attention; None for a plain network."""
     if cfg.attn is None or cfg.attn._target_ == "torch.nn.Identity":
-        return ()
-    ours = hydra.utils.get_class(cfg.attn._target_)
-    published = FORMS.get(f"{ours.__module__}.{ours.__qualname__}")
-    return (ours, published) if published else (ours,)
+        return None
+    return hydra.utils.get_class(cfg.attn._target_)
+
+
+def _attention_classes(cfg: DictConfig) -> tuple[type[nn.Module], ...]:
+    """The class of the network's attention, and its published form if there is one."""
+    ours = _attention_class(cfg)
+    return tuple(filter(None, [ours, FORMS.get(cfg.attn._target_)])) if ours else ()
 
 
 def _memory_format(combination: Combination) -> torch.memory_format:

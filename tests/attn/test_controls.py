@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from attn import Constant, Half, Scalar, names
+from attn import ConstantGate, Half, Scalar, names
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -14,11 +14,11 @@ def test_half_halves(is_formula, training):
 
 @pytest.mark.parametrize("value", [0.1, 1.5])
 def test_constant_multiplies_by_its_value(x, value):
-    assert torch.equal(Constant(4, value)(x), x * value)
+    assert torch.equal(ConstantGate(4, value)(x), x * value)
 
 
 def test_constant_does_nothing_unless_told(x):
-    assert torch.equal(Constant(4)(x), x)
+    assert torch.equal(ConstantGate(4)(x), x)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -30,7 +30,7 @@ def test_scalar_is_one_gate(is_formula, training):
     is_formula(Scalar(4), formula, training)
 
 
-@pytest.mark.parametrize("control", [Half, Constant, Scalar])
+@pytest.mark.parametrize("control", [Half, ConstantGate, Scalar])
 def test_gradients_are_numerical(gradients_are_numerical, control):
     gradients_are_numerical(control(4), training=True)
 
@@ -41,7 +41,7 @@ def test_scalar_starts_at_one_half_exactly(x):
 
 def test_number_of_parameters():
     assert [p.numel() for p in Scalar(64).parameters()] == [1]
-    assert [*Half(64).parameters(), *Constant(64).parameters()] == []
+    assert [*Half(64).parameters(), *ConstantGate(64).parameters()] == []
 
 
 def test_none_hands_the_map_through(x):

@@ -1,6 +1,6 @@
 import pytest
 
-from report.published import Published, published
+from report.published import PublishedValue, published
 
 ENTRY = {
     "source": "A paper",
@@ -17,10 +17,10 @@ def test_an_entry_becomes_one_record_a_value():
     citation = {key: ENTRY[key] for key in ("source", "url", "protocol", "evidence", "data")}
     citation["note"] = ""
     assert published([ENTRY]) == [
-        Published(**citation, model="resnet50", row="none", top1=77.26, top5=93.63,
+        PublishedValue(**citation, model="resnet50", row="none", top1=77.26, top5=93.63,
                   params="23.71M", macs="1.30G"),
-        Published(**citation, model="resnet50", row="nam", top1=80.62, params="23.74M"),
-        Published(**citation, model="resnet101", row="none", top1=78),
+        PublishedValue(**citation, model="resnet50", row="nam", top1=80.62, params="23.74M"),
+        PublishedValue(**citation, model="resnet101", row="none", top1=78),
     ]  # fmt: skip
     assert published([]) == []
 

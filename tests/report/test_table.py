@@ -1,9 +1,9 @@
 import pytest
 
-from report.published import Published
+from report.published import PublishedValue
 from report.table import Comparison, TableRow, judged, of_records, remarks, with_published
 
-PRINTED = Published(
+PRINTED = PublishedValue(
     source="Somebody (2020), Table 1", url="https://example.org", protocol="best epoch",
     evidence="seen", data="digits", note="", model="resnet20", row="se", top1=95.5,
 )  # fmt: skip
@@ -60,7 +60,7 @@ def test_without_a_baseline_nothing_is_compared_and_that_is_said(new_record):
 
 
 def test_published_values_stand_at_their_rows_and_nowhere_else(compared):
-    other = Published(**vars(PRINTED) | {"model": "resnet50"})
+    other = PublishedValue(**vars(PRINTED) | {"model": "resnet50"})
     (comparison,), rest = with_published(compared, [PRINTED, other])
     assert comparison.row("se").published == [PRINTED]
     assert comparison.row("nam").published == []

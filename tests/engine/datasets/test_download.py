@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from engine.datasets.download import Published, download
+from engine.datasets.download import PublishedFile, download
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -41,7 +41,7 @@ def server():
     with ThreadingHTTPServer(("127.0.0.1", 0), Own) as listening:
         thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
         thread.start()
-        Own.file = Published(
+        Own.file = PublishedFile(
             f"http://127.0.0.1:{listening.server_port}/file.tar.gz",
             len(CONTENT),
             hashlib.sha256(CONTENT).hexdigest(),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from engine.training.ema import EMA, NoEMA
+from engine.training.ema import ModelEMA, NoEMA
 
 
 def net():
@@ -24,7 +24,7 @@ def shaken(model, step):
 
 def test_every_weight_and_statistic_is_averaged():
     model = net().double()
-    average = EMA(model, decay=0.5)
+    average = ModelEMA(model, decay=0.5)
     expected = {name: value.clone() for name, value in model.state_dict().items()}
     for step in range(12):
         decay = min(0.5, (1 + step) / (10 + step))
@@ -40,7 +40,7 @@ def test_every_weight_and_statistic_is_averaged():
 
 def test_the_average_shares_nothing_with_the_network_and_is_not_trained():
     model = net()
-    average = EMA(model, 0.9)
+    average = ModelEMA(model, 0.9)
     own = {p.data_ptr() for p in model.parameters()}
     assert all(p.data_ptr() not in own and not p.requires_grad for p in average.model.parameters())
     assert all(p.requires_grad for p in model.parameters())
@@ -49,7 +49,7 @@ def test_the_average_shares_nothing_with_the_network_and_is_not_trained():
 def test_a_tensor_that_two_modules_share_is_averaged_once():
     layer = nn.Linear(2, 2).double()
     model = nn.Sequential(layer, layer)
-    average = EMA(model, 0.5)
+    average = ModelEMA(model, 0.5)
     before = layer.weight.detach().clone()
     with torch.no_grad():
         layer.weight += 1
@@ -60,7 +60,7 @@ def test_a_tensor_that_two_modules_share_is_averaged_once():
 @pytest.mark.parametrize("step", [0, 1, 5])
 def test_at_first_the_average_follows_quickly(step):
     model = nn.Linear(1, 1, bias=False)
-    average = EMA(model, 0.9999)
+    average = ModelEMA(model, 0.9999)
     start = model.weight.item()
     with torch.no_grad():
         model.weight += 1
