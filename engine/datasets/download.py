@@ -40,7 +40,8 @@ def download(what: PublishedFile, path: Path) -> None:
     one fetches and the others wait for it.
     """
     new = not path.parent.exists()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.parent.is_file():
+        raise NotADirectoryError(f"{path.parent} is a file, not a folder")
     part = path.with_name(path.name + ".part")
     with _lock(part) as file:
         try:
@@ -62,7 +63,7 @@ def _lock(part: Path) -> BinaryIO:
     """
     while True:
         with contextlib.suppress(FileNotFoundError, FileExistsError), ExitStack() as unless_ours:
-            part.parent.mkdir(exist_ok=True)  # another process may just have removed the folder
+            part.parent.mkdir(parents=True, exist_ok=True)  # anew if another process removed it
             file = unless_ours.enter_context(part.open("ab"))
             fcntl.flock(file, fcntl.LOCK_EX)
             if os.path.samestat(os.fstat(file.fileno()), part.stat()):

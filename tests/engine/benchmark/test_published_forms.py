@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import attn
-from engine.benchmark.published_forms import FORMS, use_published_forms
+from engine.benchmark.published_forms import FORMS, use_published_form
 from engine.errors import ConfigError
 
 OURS = {"NAM": attn.NAM, "SE": attn.SE, "ECA": attn.ECA, "CBAM": attn.CBAM}
@@ -19,7 +19,7 @@ def pair(kind):
         if value.is_floating_point():
             value.copy_(torch.rand_like(value) + 0.5 if "var" in name else torch.randn_like(value))
     published = copy.deepcopy(ours)
-    assert use_published_forms(published) == 1
+    assert use_published_form(published, OURS[kind], FORMS[f"attn.{kind}"]) == 1
     return ours, published
 
 

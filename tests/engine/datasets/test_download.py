@@ -116,4 +116,4 @@ def test_several_that_are_refused_leave_nothing(server, tmp_path, attempt):
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(refused, range(16)))
-    assert there(path) == {}
+    assert not list(tmp_path.rglob("*.*"))

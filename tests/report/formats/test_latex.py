@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from report.formats.latex import escape, latex
-from report.published import Published
+from report.published import PublishedValue
 from report.table import Table, TableRow, with_published
 
 HOSTILE = r"50 % of $x_1$ & #2 {a}^b ~ \input{/etc/passwd} <|> σ(γ) ± 1 × 2 – 漢"
-PRINTED = Published(
+PRINTED = PublishedValue(
     source=HOSTILE, url="https://example.org/a_b", protocol="best", evidence="seen", data="digits",
     note="", model="resnet20", row="se", top1=95.5,
 )  # fmt: skip
