@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, first_line
 
 ROOT = Path(__file__).parents[1]
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h of glibc
@@ -47,7 +47,7 @@ def prepare_device(name: str, deterministic: bool = True) -> str:
     try:
         found = torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"device={name} cannot be used: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"device={name} cannot be used: {first_line(error)}") from error
     if found.type == "meta":
         raise ConfigError(f"device={name} holds no numbers: choose cpu, cuda or mps")
     if found.type == "cpu":

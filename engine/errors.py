@@ -9,6 +9,11 @@ from contextlib import contextmanager
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "ALLOC_FAILED")
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of the error's message, or the name of its class without a message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class RunError(Exception):
     """The run ends here; the message is one line that says why and what to do."""
 
@@ -55,7 +60,7 @@ def enough_memory(batch_size: int) -> Iterator[None]:
         raise ResourceError(
             f"out of memory with recipe.batch_size={batch_size}: lower it (and recipe.lr in "
             "proportion), or use precision=bf16 or a smaller data.image_size "
-            f"({str(error).strip().partition(chr(10))[0]})"
+            f"({first_line(error)})"
         ) from error
 
 

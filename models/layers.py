@@ -41,3 +41,21 @@ def conv_norm_act(
     return nn.Sequential(
         OrderedDict((k, layer) for k, layer in layers.items() if layer is not None)
     )
+
+
+def add_feature(features: nn.Sequential, module: nn.Module) -> None:
+    """Append `module` under torchvision's running number; attention has no number."""
+    numbered = sum(name.isdigit() for name, _ in features.named_children())
+    features.add_module(str(numbered), module)
+
+
+def make_divisible(width_mult: float, channels: int) -> int:
+    """`channels * width_mult` as a multiple of 8, at least 90 % of the product.
+
+    The rounding of the MobileNets' reference code; ValueError if `width_mult` is not positive.
+    """
+    if width_mult <= 0:
+        raise ValueError(f"width_mult must be positive, got {width_mult}")
+    asked = channels * width_mult
+    rounded = max(8, int(asked + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * asked else rounded

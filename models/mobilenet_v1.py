@@ -10,9 +10,10 @@ import math
 
 from torch import Tensor, nn
 
-from models.layers import conv, conv1x1, conv_norm_act
+from models.layers import conv1x1, conv_norm_act
 from models.pretrained import load_into
 from models.slots import Slots
+from models.stem import Stem, choose_stem
 
 # c: channels, n: blocks, s: stride of the first (Table 1), and the stage, which ends where maps
 # shrink.
@@ -23,7 +24,7 @@ TABLE = (
     (512, 6, 2, 3),
     (1024, 2, 2, 4),
 )
-STEM_STRIDES = {"imagenet": 2, "cifar": 1}
+STEMS = {"imagenet": Stem(stride=2), "cifar": Stem()}
 
 
 class DepthwiseSeparable(nn.Module):
@@ -62,13 +63,11 @@ class MobileNetV1(nn.Module):
         weights: str | None = None,
     ) -> None:
         super().__init__()
-        if stem not in STEM_STRIDES:
-            raise ValueError(f"stem={stem}: choose from {', '.join(STEM_STRIDES)}")
         if width_mult < 1 / 32:
             raise ValueError(f"width_mult must be at least 1/32, got {width_mult}")
-        in_planes, stride = int(32 * width_mult), STEM_STRIDES[stem]
-        slots = (slots or Slots()).without_shortcut().at(1, math.ceil(image_size / stride))
-        self.stem = _conv_bn_relu(conv(3, in_planes, stride), slots.make_norm(in_planes))
+        first, in_planes = choose_stem(STEMS, stem), int(32 * width_mult)
+        slots = (slots or Slots()).check_no_shortcut().at(1, first.size(image_size))
+        self.stem = _conv_bn_relu(first.make_conv(in_planes), slots.make_norm(in_planes))
         self.features = nn.Sequential()
         for c, n, stride, stage in TABLE:
             if stage > slots.stage:

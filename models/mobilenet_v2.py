@@ -10,15 +10,15 @@ an expansion even where it does not expand, and no dropout.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import partial
 
 from torch import Tensor, nn
 
-from models.layers import conv, conv1x1, conv_norm_act
+from models.layers import add_feature, conv1x1, conv_norm_act, make_divisible
 from models.pretrained import load_into
 from models.slots import BranchOnly, Slots
+from models.stem import Stem, choose_stem
 
 # t: expansion, c: channels, n: blocks (Table 2), and the stage, which ends where maps shrink.
 TABLE = (
@@ -32,27 +32,11 @@ TABLE = (
 )
 
 
-@dataclass(frozen=True)
-class Stem:
-    """The first convolution, and the stride of each row of the table."""
-
-    strides: Sequence[int]
-    stride: int = 1
-    kernel_size: int = 3
-
-    def conv(self, planes: int, bias: bool) -> nn.Module:
-        return conv(3, planes, self.stride, kernel_size=self.kernel_size, padding=1, bias=bias)
-
-    def size(self, image_size: int) -> int:
-        """H = W behind it."""
-        return (image_size + 2 - self.kernel_size) // self.stride + 1
-
-
 STEMS = {
-    "imagenet": Stem((1, 2, 2, 2, 1, 2, 1), stride=2),
-    "cifar": Stem((1, 1, 2, 2, 1, 2, 1)),
+    "imagenet": Stem(stride=2, strides=(1, 2, 2, 2, 1, 2, 1)),
+    "cifar": Stem(strides=(1, 1, 2, 2, 1, 2, 1)),
 }
-PYTORCH_CIFAR100 = {**STEMS, "cifar": Stem((1, 2, 2, 2, 1, 1, 1), kernel_size=1)}
+PYTORCH_CIFAR100 = {**STEMS, "cifar": Stem(kernel_size=1, strides=(1, 2, 2, 2, 1, 1, 1))}
 
 
 class InvertedResidual(nn.Module):
@@ -110,12 +94,10 @@ class MobileNetV2(nn.Module):
         always_expand: bool = False,
     ) -> None:
         super().__init__()
-        if stem not in stems:
-            raise ValueError(f"stem={stem}: choose from {', '.join(stems)}")
-        first, width = stems[stem], partial(make_divisible, width_mult)
+        first, width = choose_stem(stems, stem), partial(make_divisible, width_mult)
         last, in_planes = make_divisible(max(1.0, width_mult), 1280), width(32)
         slots = (slots or Slots()).at(1, first.size(image_size))
-        conv1 = first.conv(in_planes, bias)
+        conv1 = first.make_conv(in_planes, bias)
         self.features = nn.Sequential(_conv_bn_relu(conv1, slots.make_norm(in_planes)))
         for (ratio, c, n, stage), stride in zip(TABLE, first.strides, strict=True):
             if stage > slots.stage:
@@ -141,21 +123,6 @@ class MobileNetV2(nn.Module):
 mobilenet_v2_pytorch_cifar100 = partial(
     MobileNetV2, stems=PYTORCH_CIFAR100, bias=True, always_expand=True, dropout=0.0
 )
-
-
-def add_feature(features: nn.Sequential, module: nn.Module) -> None:
-    """Append under torchvision's running number, which attention between stages lacks."""
-    numbered = sum(name.isdigit() for name, _ in features.named_children())
-    features.add_module(str(numbered), module)
-
-
-def make_divisible(width_mult: float, channels: int) -> int:
-    """The reference's rounding: to a multiple of 8, and never below 90 % of the width asked for."""
-    if width_mult <= 0:
-        raise ValueError(f"width_mult must be positive, got {width_mult}")
-    asked = channels * width_mult
-    rounded = max(8, int(asked + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * asked else rounded
 
 
 def _conv_bn_relu(convolution: nn.Module, norm: nn.Module, **sites: nn.Module) -> nn.Sequential:

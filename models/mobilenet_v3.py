@@ -13,10 +13,10 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from models.layers import conv, conv1x1, conv_norm_act
-from models.mobilenet_v2 import add_feature, make_divisible
+from models.layers import add_feature, conv1x1, conv_norm_act, make_divisible
 from models.pretrained import load_into
 from models.slots import BranchOnly, Slots
+from models.stem import Stem, choose_stem
 
 # kernel, expanded and output channels, SE, activation, stride (Tables 1, 2), and the stage.
 RE, HS = partial(nn.ReLU, inplace=True), partial(nn.Hardswish, inplace=True)
@@ -50,7 +50,6 @@ SMALL = (
     (5, 576, 96, True, HS, 1, 4),
     (5, 576, 96, True, HS, 1, 4),
 )
-STEMS = {"imagenet": 0, "cifar": 2}  # how many strides, from the stem on, give way to 1
 BN = {"eps": 0.001, "momentum": 0.01}
 
 
@@ -125,14 +124,12 @@ class MobileNetV3(nn.Module):
         weights: str | None = None,
     ) -> None:
         super().__init__()
-        if stem not in STEMS:
-            raise ValueError(f"stem={stem}: choose from {', '.join(STEMS)}")
+        first = choose_stem(_stems(table), stem)
         width, in_planes = partial(make_divisible, width_mult), make_divisible(width_mult, 16)
-        stride, *strides = _strides(table, STEMS[stem])
-        slots = (slots or Slots()).at(1, math.ceil(image_size / stride))
-        conv1 = conv(3, in_planes, stride)
+        slots = (slots or Slots()).at(1, first.size(image_size))
+        conv1 = first.make_conv(in_planes)
         self.features = nn.Sequential(conv_norm_act(conv1, _norm(slots, in_planes), HS()))
-        for (k, hidden, c, has_se, act, _, stage), s in zip(table, strides, strict=True):
+        for (k, hidden, c, has_se, act, _, stage), s in zip(table, first.strides, strict=True):
             if stage > slots.stage:
                 self.features.add_module(f"stage{slots.stage}", slots.site("stage", in_planes))
             slots = slots.at(stage, math.ceil(slots.size[0] / s))
@@ -156,13 +153,12 @@ mobilenet_v3_large = partial(MobileNetV3, LARGE, 1280)
 mobilenet_v3_small = partial(MobileNetV3, SMALL, 1024)
 
 
-def _strides(table: Sequence[tuple], given_up: int) -> list[int]:
-    """Of the stem, then of each row; the first `given_up` that are not 1 become 1."""
-    strides = []
-    for stride in (2, *[row[5] for row in table]):
-        strides.append(1 if given_up else stride)
-        given_up -= given_up and stride > 1
-    return strides
+def _stems(table: Sequence[tuple]) -> dict[str, Stem]:
+    """The stem for CIFAR, and the first row with a stride, keep the resolution."""
+    strides = tuple(row[5] for row in table)
+    first = strides.index(2)
+    small = (*strides[:first], 1, *strides[first + 1 :])
+    return {"imagenet": Stem(stride=2, strides=strides), "cifar": Stem(strides=small)}
 
 
 def _norm(slots: Slots, channels: int) -> nn.Module:

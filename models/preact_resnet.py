@@ -11,7 +11,6 @@ It is named 6b + 2 like its layers. The tables of the first version had a stride
 `shortcut=conv1x1`.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -19,8 +18,9 @@ from torch import Tensor, nn
 
 from models.layers import conv1x1, conv3x3
 from models.pretrained import load_into
-from models.resnet import STEMS, average_pool, check_stem, residual_stages
+from models.resnet import STEMS, average_pool, residual_stages
 from models.slots import Slots
+from models.stem import choose_stem
 
 
 class PreActBasicBlock(nn.Module):
@@ -117,11 +117,11 @@ class PreActResNet(nn.Module):
         weights: str | None = None,
     ) -> None:
         super().__init__()
-        check_stem(stem)
+        first = choose_stem(STEMS, stem)
         slots = (slots or Slots()).check_stages(len(depths))
         self.data_norm = data_norm(3)
-        self.conv1, self.maxpool, reduction = STEMS[stem](stem_planes)
-        slots = slots.at(1, math.ceil(image_size / reduction))
+        self.conv1, self.maxpool = first.make_conv(stem_planes), first.make_pool()
+        slots = slots.at(1, first.size(image_size))
         layers, slots = residual_stages(
             block, shortcut, depths, planes, expansion, stem_planes, slots
         )

@@ -16,9 +16,10 @@ from functools import partial
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.layers import conv, conv1x1, conv3x3
+from models.layers import conv1x1, conv3x3
 from models.pretrained import load_into
 from models.slots import Slots
+from models.stem import Stem, choose_stem
 
 
 class BasicBlock(nn.Module):
@@ -122,22 +123,7 @@ class ZeroPadShortcut(nn.Module):
         return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new_planes))
 
 
-def imagenet_stem(planes: int) -> tuple[nn.Module, nn.Module, int]:
-    """7x7 stride 2, then max-pool: a quarter of the resolution."""
-    return conv(3, planes, 2, kernel_size=7), nn.MaxPool2d(3, 2, padding=1), 4
-
-
-def cifar_stem(planes: int) -> tuple[nn.Module, nn.Module, int]:
-    """3x3, no pooling: the whole resolution."""
-    return conv3x3(3, planes), nn.Identity(), 1
-
-
-STEMS = {"imagenet": imagenet_stem, "cifar": cifar_stem}
-
-
-def check_stem(stem: str) -> None:
-    if stem not in STEMS:
-        raise ValueError(f"stem={stem}: choose from {', '.join(STEMS)}")
+STEMS = {"imagenet": Stem(kernel_size=7, stride=2, padding=3, pooled=True), "cifar": Stem()}
 
 
 def residual_stages(
@@ -191,12 +177,12 @@ class ResNet(nn.Module):
         weights: str | None = None,
     ) -> None:
         super().__init__()
-        check_stem(stem)
+        first = choose_stem(STEMS, stem)
         slots = (slots or Slots()).check_stages(len(depths))
-        self.conv1, self.maxpool, reduction = STEMS[stem](stem_planes)
+        self.conv1, self.maxpool = first.make_conv(stem_planes), first.make_pool()
         self.bn1 = slots.make_norm(stem_planes)
         self.relu = nn.ReLU(inplace=True)
-        slots = slots.at(1, math.ceil(image_size / reduction))
+        slots = slots.at(1, first.size(image_size))
         layers, slots = residual_stages(
             block, shortcut, depths, planes, expansion, stem_planes, slots
         )

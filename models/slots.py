@@ -95,12 +95,12 @@ class Slots:
         _check("stages", self._chosen_stages(), STAGES)
 
     def check_stages(self, stages: int) -> "Slots":
-        """The same slots, for a network of so many stages."""
+        """The same slots; ValueError if they name a stage above `stages`."""
         _check("stages", self._chosen_stages(), STAGES[:stages])
         return self
 
-    def without_shortcut(self) -> "Slots":
-        """The same slots, for a network that has nothing to fuse."""
+    def check_no_shortcut(self) -> "Slots":
+        """The same slots; ValueError if they need a shortcut, which the network does not have."""
         fusion = getattr(self.fusion, "func", self.fusion)
         if fusion is not Add or list(_by_site(self.sites)) == ["identity"]:
             raise ValueError("this network has no shortcut: nothing to fuse, and no site identity")
@@ -111,10 +111,17 @@ class Slots:
         return replace(self, stage=stage, size=(size, size))
 
     def site(self, name: str, channels: int) -> nn.Module:
-        """Attention where the site is chosen, the identity where it is not."""
+        """Attention if the site is chosen, else the identity.
+
+        The module's attribute `attention_site` is the name of the site: a reader of the network
+        (engine.training.gate_stats) finds attention by this attribute.
+        """
         chosen = _by_site(self.sites)
-        here = name in chosen and self._in(chosen[name]) and self._in(self.stages)
-        return self.build(name, self.attn, channels) if here else nn.Identity()
+        if name not in chosen or not self._in(chosen[name]) or not self._in(self.stages):
+            return nn.Identity()
+        module = self.build(name, self.attn, channels)
+        module.attention_site = name
+        return module
 
     def make_fusion(self, channels: int) -> nn.Module:
         return self.build("fusion", self.fusion if self._in(self.stages) else Add, channels)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from engine.benchmark.memory import peak_memory
 from engine.environment import device_name
-from engine.errors import ConfigError
+from engine.errors import ConfigError, first_line
 from engine.training.loop import train_step
 from engine.training.run import Run
 
@@ -234,8 +234,7 @@ def _named(name: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        first_line = str(error).partition("\n")[0]
-        raise ConfigError(f"{name} cannot be measured: {first_line}") from error
+        raise ConfigError(f"{name} cannot be measured: {first_line(error)}") from error
 
 
 def _bar(names: Iterable[str], what: str) -> Iterable[str]:

@@ -8,20 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from tqdm import tqdm
 
 from engine.datasets.dataset import ImageDataset
 from engine.datasets.decode import decode, unreadable
 from engine.datasets.image_files import ImageFiles, find, same_classes
 from engine.datasets.in_memory import Images
-from engine.transforms.crop import LONGEST
+from engine.transforms.crop import center_crop
 
 
 @dataclass(frozen=True, kw_only=True)
 class Folder(ImageDataset):
-    """Images of any size: the shorter side is resized to `image_size`, the centre is kept.
+    """Images of any size: the shorter side becomes `image_size` pixels, the centre is kept.
 
-    They take 3·image_size² bytes each; more than half of the memory is refused.
+    An image takes 3·image_size² bytes. ValueError if all images take more than half of the memory.
     """
 
     path: str
@@ -54,17 +55,15 @@ def _require_memory(files: ImageFiles, image_size: int) -> None:
         raise ValueError(
             f"{len(files):,} images of {image_size} pixels take {needed / 1e9:.1f} GB of "
             f"{memory / 1e9:.1f}; stream them: data=imagenet data.classes=null data.root=... "
-            f"data.image_size={image_size}, and a recipe with engine.transforms.crop.ResizedCrop"
+            f"data.image_size={image_size}, and a recipe with engine.transforms.ResizedCrop"
         )
 
 
 def read(file: str | Path, image_size: int) -> np.ndarray:
-    """One image as (image_size, image_size, 3) uint8, RGB."""
+    """One image as (image_size, image_size, 3) uint8, RGB; ValueError names an unreadable file."""
     image = decode(file)
-    scale = image_size / min(image.size)
-    if max(image.size) > LONGEST * min(image.size):
-        raise unreadable(file, ValueError(f"its sides, {image.size}, are too unequal"))
-    if scale != 1:
-        image = image.resize([max(image_size, round(side * scale)) for side in image.size])
-    left, top = ((side - image_size) // 2 for side in image.size)
-    return np.array(image.crop((left, top, left + image_size, top + image_size)))
+    try:
+        cut = center_crop(image, image_size, image_size, Image.Resampling.BICUBIC)
+    except ValueError as error:
+        raise unreadable(file, error) from error
+    return np.array(cut)

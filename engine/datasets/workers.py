@@ -15,8 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from engine.errors import DataError
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+from engine.signals import SIGNALS, ignore_signals
 
 
 def default_count() -> int:
@@ -176,8 +175,7 @@ def _kill(processes: Iterable[multiprocessing.process.BaseProcess]) -> None:
 
 
 def _ignore_signals(worker: int) -> None:
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
+    ignore_signals()
 
 
 def _as_it_is(result: Any) -> Any:

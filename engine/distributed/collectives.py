@@ -7,7 +7,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from engine.errors import ResourceError
+from engine.errors import ResourceError, first_line
 
 
 class RankLost(ResourceError):
@@ -51,4 +51,4 @@ def as_rank_lost() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise RankLost(str(error).strip().partition("\n")[0]) from error
+        raise RankLost(first_line(error)) from error

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from engine.errors import ConfigError, ResourceError
+from engine.errors import ConfigError, ResourceError, first_line
 from engine.storage.atomic import replacing, require_space
 
 FORMAT = 2
@@ -145,7 +145,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds
-        first = str(error).strip().partition("\n")[0]
+        first = first_line(error)
         raise Damaged(f"torch cannot load it ({first or type(error).__name__})") from error
     number = state.pop("format", None) if isinstance(state, dict) else None
     if not isinstance(number, int) or number < 1:

@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-from engine.errors import ConfigError, as_config_error
+from engine.errors import ConfigError, as_config_error, first_line
 from engine.storage.atomic import UNFINISHED, read_json, write_text
 from engine.storage.lock import locked
 from engine.storage.renamed import modernize
@@ -85,7 +85,7 @@ class RunDir:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, yaml.YAMLError) as error:
-            first = str(error).partition("\n")[0]
+            first = first_line(error)
             raise ConfigError(f"{path} cannot be read ({first}); choose another out=...") from error
         there, here = _identity(found), _identity(self.config)
         differing = [key for key in {**there, **here} if there.get(key) != here.get(key)]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from engine.errors import ConfigError
+from engine.errors import ConfigError, first_line
 
 MODES = ("default", "reduce-overhead", "max-autotune")  # the last two record CUDA graphs
 TOGETHER = 64  # compiled networks and batch sizes in one process; Dynamo's own limit is 8
@@ -43,7 +43,7 @@ def compiled(
     try:
         torch.compile(lambda x: x + 1)(torch.zeros(1, device=device))
     except (RuntimeError, OSError) as error:  # OSError: the cache cannot be written
-        reason = str(error).strip().partition("\n")[0]
+        reason = first_line(error)
         raise ConfigError(f"compile={mode}: nothing can be compiled here: {reason}") from error
     options = list_mode_options(mode) | {"deterministic": mode != "max-autotune"}
     if not graphs:

@@ -1,9 +1,9 @@
-"""What attention does to a batch of images: how far it opens its gates, and what SEM decides.
+"""Measure attention on a batch of images: how far gates open, and how SEM weighs its operators.
 
-A gate is a module of package `attn`, or one inside it of the user's own, that scales its map: sign
-by sign, element by element. What adds (GC), mixes channels (SK, PSA, shuffle), normalises (IEBN) or
-fuses two maps (AFF) is none, and is left out. A module that weighs operators, as SEM does, says how
-by `decisions(x) -> {operator: (N,)}`.
+A backbone marks a module at a site by the attribute `attention_site`. A marked module is a gate if
+the module scales its map: the sign of each element stays, and 0 stays 0. Modules that add to the
+map (GC) or mix its channels (shuffle) are no gates. A module that weighs operators, as SEM does,
+has a method `decisions(x) -> {operator: weights (N,)}`.
 """
 
 from collections import defaultdict
@@ -22,23 +22,23 @@ from engine.training.run import Run
 from engine.transforms.batch import Identity
 from engine.transforms.normalize import Normalize
 
-CELL = (12, 48)  # pixels, high and wide, of a weight in a picture
+CELL = (12, 48)  # height and width in pixels of one weight in the picture
 
 
 @dataclass
 class GateStatistics:
-    """What was seen in one forward pass of modules that have one map in and one of its shape out.
+    """Measurements of one forward pass, of modules with one map in and a map of its shape out.
 
-    `gates`: for each size of map, as "32x32", which is for each stage, the factors of every image
-    and channel of its modules. `decisions`: for each layer that decides, by size of map and name,
-    in the network's order, the weight of each operator, a mean over the images.
+    `gates`: size of the map, such as "32x32" (a stage has one size) -> the factors of every image
+    and channel. `decisions`: (size, name of the module), in the network's order -> the weight of
+    each operator, averaged over the images.
     """
 
     gates: dict[str, list[Tensor]] = field(default_factory=lambda: defaultdict(list))
     decisions: dict[tuple[str, str], dict[str, float]] = field(default_factory=dict)
 
     def note(self, name: str, module: nn.Module, args: tuple, output: object) -> None:
-        """The forward hook of a module of that name."""
+        """The forward hook of the module `name`."""
         shape = _map(output)
         if shape is None or [_map(x) for x in args] != [shape]:
             return
@@ -51,7 +51,7 @@ class GateStatistics:
             self.decisions[size, name] = means
 
     def scalars(self) -> dict[str, float]:
-        """By stage: mean and standard deviation of the gates, mean weight of each operator."""
+        """For each stage: mean and deviation of the gates, mean weight of each operator."""
         scalars = {}
         for size, parts in self.gates.items():
             gates = torch.cat(parts)
@@ -64,9 +64,9 @@ class GateStatistics:
         return scalars | {name: fmean(of_layers) for name, of_layers in weights.items()}
 
     def pictures(self) -> dict[str, Tensor]:
-        """The decisions: a row for each layer, a column for each operator, which the name lists.
+        """The decisions as a picture (3, H, W) in [0, 1]: a row a layer, a column an operator.
 
-        (3, H, W) in [0, 1], blue from a weight of 0.25 down, white at 0.5, red from 0.75 up.
+        Blue: a weight up to 0.25; white: 0.5; red: 0.75 or more. The name lists the operators.
         """
         if not self.decisions:
             return {}
@@ -81,7 +81,7 @@ class GateStatistics:
 
 @torch.inference_mode()
 def measure_gates(run: Run, images: Images, normalize: Normalize) -> GateStatistics:
-    """What the attention of the network of `run` does to the first evaluation batch of `images`."""
+    """Measure the attention of the network of `run` on the first evaluation batch of `images`."""
     seen, found = GateStatistics(), dict(modules(run.eval_model))
     if not found:
         return seen
@@ -97,24 +97,24 @@ def measure_gates(run: Run, images: Images, normalize: Normalize) -> GateStatist
 
 
 def modules(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """The modules of package `attn` and their names, but not those inside of another."""
+    """The marked modules and their names, without marked modules inside another one."""
     for name, child in model.named_children():
-        if type(child).__module__.startswith("attn."):
+        if hasattr(child, "attention_site"):
             yield prefix + name, child
         else:
             yield from modules(child, f"{prefix}{name}.")
 
 
 def is_scaled(x: Tensor, y: Tensor) -> bool:
-    """Whether y is x times factors of 0 or more, so that a 0 stays one."""
+    """Whether y is x times factors of 0 or more."""
     return bool(((x.sign() == y.sign()) | (y == 0)).all())
 
 
 def effective(x: Tensor, y: Tensor) -> Tensor:
-    """The factors <x, y>/<x, x> of each image and channel, flat, of those whose x is not all 0.
+    """The factors <x, y>/<x, x> of the images and channels with a map that is not all 0, flat.
 
-    By least squares: the gate itself where it is one number for the map, and where it differs from
-    pixel to pixel its mean weighted by x².
+    The factor is the least-squares fit of y = factor·x: a gate of one number for the map is the
+    factor itself, and a gate for each pixel gives its mean weighted by x².
     """
     wide = torch.promote_types(x.dtype, torch.float32)
     x, y = x.to(wide), y.to(wide)
@@ -123,6 +123,6 @@ def effective(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _map(value: object) -> tuple[int, ...] | None:
-    """(N, C, H, W) of what has such a shape."""
+    """The shape (N, C, H, W) of a map; None for another value."""
     is_map = isinstance(value, Tensor) and value.dim() == 4
     return tuple(value.shape) if is_map else None

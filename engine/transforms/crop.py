@@ -1,7 +1,7 @@
-"""Crops of one image of any size while it is read: what streamed images have instead of a batch.
+"""Crops of a single image of any size, applied while the image is read.
 
-The pixels are torchvision's for PIL images, to the bit: bilinear, antialiased, the crop before the
-resize in training, the resize before the crop in evaluation.
+The pixels equal those of torchvision's transforms of PIL images, to the bit: bilinear, antialiased.
+Training crops and then resizes; evaluation resizes and then crops.
 """
 
 import math
@@ -14,13 +14,13 @@ from PIL import Image
 from engine.transforms.batch import Augment, Identity
 
 TRIES = 10
-LONGEST = 100  # times the shorter side: beyond it, resizing an image of a few kB takes all memory
+LONGEST = 100  # times the shorter side: the limit of the longer side
 
 
 class Crop(ABC):
-    """Cuts `size` x `size` pixels from an image, given `draws` random numbers in [0, 1).
+    """Cut `size` x `size` pixels from an image, with `draws` random numbers in [0, 1).
 
-    `then` treats the batch of what was cut, on the device, with the draws that follow.
+    `then` augments the batch of the cut images on the device, with further random numbers.
     """
 
     draws: int
@@ -30,32 +30,43 @@ class Crop(ABC):
     def cut(self, image: Image.Image, size: int, draws: Sequence[float]) -> Image.Image: ...
 
 
+def center_crop(
+    image: Image.Image, resize: int, size: int, resampling: Image.Resampling
+) -> Image.Image:
+    """Resize the shorter side to `resize` pixels, and keep `size` x `size` pixels of the centre.
+
+    The arithmetic is torchvision's. ValueError if one side is more than LONGEST times the other:
+    such an image of a few kB would take all memory.
+    """
+    short, long = sorted(image.size)
+    if long > LONGEST * short:
+        raise ValueError(f"its sides, {image.width} x {image.height}, are too unequal")
+    other = int(resize * long / short)
+    width, height = (resize, other) if image.width == short else (other, resize)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    resized = image if image.size == (width, height) else image.resize((width, height), resampling)
+    return resized.crop((left, top, left + size, top + size))
+
+
 @dataclass(frozen=True)
 class CenterCrop(Crop):
-    """The shorter side is resized to `resize`, the centre is kept: how images are evaluated."""
+    """The crop of evaluation: the shorter side becomes `resize` pixels, the centre is kept."""
 
     resize: int
     draws = 0
     then = Identity()
 
     def cut(self, image: Image.Image, size: int, draws: Sequence[float]) -> Image.Image:
-        short, long = sorted(image.size)
-        if long > LONGEST * short:
-            raise ValueError(f"its sides, {image.width} x {image.height}, are too unequal")
-        other = int(self.resize * long / short)
-        width, height = (self.resize, other) if image.width == short else (other, self.resize)
-        left, top = round((width - size) / 2), round((height - size) / 2)
-        resized = image.resize((width, height), Image.Resampling.BILINEAR)
-        return resized.crop((left, top, left + size, top + size))
+        return center_crop(image, self.resize, size, Image.Resampling.BILINEAR)
 
 
 @dataclass(frozen=True)
 class ResizedCrop(Crop):
-    """A random part of the image, resized; then, half of the time, a horizontal flip.
+    """A random part of the image, resized; then a horizontal flip with probability 1/2.
 
-    The part has an area in `scale`, relative to the image, and a width to height in `ratio`,
-    uniform in its logarithm (Szegedy et al., 2015). Ten tries of four draws look for one that fits;
-    where none does, the largest centred part within `ratio` is taken.
+    `scale` bounds the area of the part, relative to the image. `ratio` bounds its width divided by
+    its height; the logarithm of the ratio is uniform (Szegedy et al., 2015). Each of ten tries
+    draws four numbers; if no part fits, the largest centred part within `ratio` is taken.
     """
 
     scale: Sequence[float] = (0.08, 1.0)
@@ -80,7 +91,7 @@ class ResizedCrop(Crop):
         return part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if flipped else part
 
     def box(self, width: int, height: int, draws: Sequence[float]) -> tuple[int, int, int, int]:
-        """(left, top, right, bottom) of the part of an image of that size."""
+        """The part (left, top, right, bottom) of an image of `width` x `height` pixels."""
         low, high = self.scale
         narrow, wide = map(math.log, self.ratio)
         for i in range(0, 4 * TRIES, 4):

@@ -7,9 +7,8 @@ from omegaconf import DictConfig
 from torch import nn
 
 from engine.distributed.ranks import SINGLE_PROCESS, Ranks
-from engine.errors import ConfigError
+from engine.errors import ConfigError, first_line
 from scripts.cli.compose import build
-from scripts.cli.messages import first_line
 
 
 def build_network(cfg: DictConfig, ranks: Ranks = SINGLE_PROCESS) -> nn.Module:

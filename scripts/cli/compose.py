@@ -13,8 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
-from engine.errors import ConfigError
-from scripts.cli.messages import first_line
+from engine.errors import ConfigError, first_line
 from scripts.cli.overrides import GROUPS, Overrides, to_hydra
 from scripts.cli.targets import UnknownTarget, options
 

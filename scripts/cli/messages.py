@@ -5,6 +5,8 @@ import re
 
 from hydra.errors import MissingConfigException, OverrideParseException
 
+from engine.errors import first_line
+
 MESSAGES = {  # their message -> ours
     r"Missing mandatory value: (\S+)": r"\1 is missing: give it with \1=...",
     r"Ambiguous value for argument '(\S+)'": r"\1: add -m to sweep over these values",
@@ -28,11 +30,6 @@ def translated(error: Exception) -> str:
     key = getattr(error, "full_key", None)
     first = first_line(error).replace("++", "")
     return f"{key}: {first}" if key else first
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of the error's message, or the name of its class without a message."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _unread(word: str) -> str:

@@ -155,9 +155,15 @@ def asks_anything(*args, **options):
 )
 def test_stage_and_size_are_told_to_those_who_ask(factory, expected):
     slots = Slots(factory, ["branch"], fusion=factory, norm=factory).at(3, 8)
-    assert slots.site("branch", 64) == expected
+    assert slots.build("branch", factory, 64) == expected
     assert slots.make_fusion(64) == expected
     assert slots.make_norm(64) == expected
+
+
+def test_a_module_at_a_site_is_marked_with_the_site():
+    slots = Slots(attn.SE, ["branch", "head"])
+    assert slots.site("head", 64).attention_site == "head"
+    assert not hasattr(slots.site("post", 64), "attention_site")
 
 
 def test_a_site_that_is_not_chosen_is_the_identity():

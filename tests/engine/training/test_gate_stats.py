@@ -19,6 +19,9 @@ class Net(nn.Module):
     def __init__(self, *attention):
         super().__init__()
         torch.manual_seed(0)
+        for module in attention:
+            if not isinstance(module, nn.Identity):
+                module.attention_site = "branch"  # as models.Slots marks them
         self.layer1 = nn.Sequential(nn.Conv2d(3, 32, 3, 1, 1), nn.BatchNorm2d(32), attention[0])
         self.layer2 = nn.Sequential(nn.Conv2d(32, 32, 3, 2, 1), attention[-1])
         self.dropout = nn.Dropout(0.2)
@@ -108,8 +111,8 @@ def test_a_plain_network_is_not_even_run(seen, monkeypatch):
     assert seen(nn.Identity()).scalars() == {}
 
 
-def test_modules_are_the_outermost_of_the_package_also_ones_own():
-    mine = type("Mine", (nn.Module,), {"__module__": "attn.mine"})()
+def test_modules_are_the_outermost_marked_ones_of_any_package():
+    mine = type("Mine", (nn.Module,), {"__module__": "elsewhere.mine"})()
     found = dict(modules(Net(attn.CBAM(32), mine)))
     assert {name: type(module).__name__ for name, module in found.items()} == {
         "layer1.2": "CBAM", "layer2.1": "Mine",
