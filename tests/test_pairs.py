@@ -9,7 +9,7 @@ from engine.training.loop import train_epoch
 from engine.training.recipe import Recipe
 from engine.training.run import Run
 from engine.training.schedule import Constant
-from engine.transforms.batch import CropFlip
+from engine.transforms.batch import CropFlip, Identity
 from engine.transforms.normalize import Normalize
 from models import Slots, resnet20
 
@@ -30,13 +30,13 @@ def slots(name):
     return Slots(**{mechanism.slot: factory})
 
 
-def seen(name, seed):
+def seen(name, seed, augment=None):
     """(initial weights of the backbone, every batch as the network gets it) of a short run."""
     torch.manual_seed(seed)
     net = resnet20(num_classes=4, image_size=8, slots=slots(name))
     recipe = Recipe(
         epochs=2, batch_size=8, lr=0.1, optimizer=torch.optim.SGD, schedule=Constant(),
-        augment=CropFlip(padding=1),
+        augment=augment or CropFlip(padding=1),
     )  # fmt: skip
     run = Run(net, recipe, seed, "cpu", "fp32")
     weights = {key: value.clone() for key, value in net.state_dict().items()}
@@ -69,3 +69,13 @@ def test_control_another_seed_has_another_backbone_and_other_batches(plain):
     weights, batches = seen("none", 1)
     assert not weights["conv1.weight"].equal(plain[0]["conv1.weight"])
     assert not batches[0].equal(plain[1][0])
+
+
+def test_control_another_seed_has_another_order_and_other_crops():
+    """Without augmentation, and with the images of an epoch put in order again."""
+    ordered = lambda batches: torch.cat(batches[:3]).flatten(1).sort(0).values  # noqa: E731
+    (_, one), (_, other) = (seen("none", seed, Identity()) for seed in (0, 1))
+    assert not torch.cat(one[:3]).equal(torch.cat(other[:3]))
+    assert ordered(one).equal(ordered(other)), "an epoch has every image once"
+    (_, one), (_, other) = (seen("none", seed) for seed in (0, 1))
+    assert not ordered(one).equal(ordered(other))

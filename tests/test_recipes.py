@@ -1,15 +1,18 @@
 """Recipes: the values of each, and what the files in conf/recipe may leave out."""
 
+import math
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from engine.training.ema import ModelEMA, NoEMA
 from engine.training.recipe import Recipe
-from scripts.cli.compose import defaults_of
+from scripts.cli.compose import build, defaults_of
 from scripts.cli.overrides import CONF
 from scripts.cli.recipe_files import RECIPE, completed
 from scripts.cli.run_path import changes, run_directory
@@ -38,6 +41,46 @@ def test_each_value_of_a_recipe_is_the_value_of_its_source(name):
     recipe = OmegaConf.to_container(composed(f"recipe={name}")[0].recipe)
     assert recipe == GOLDEN[name]
     assert list(recipe) == list(GOLDEN[name]), "the order is part of a run's identity"
+
+
+def rate(golden, epoch):
+    """The learning rate after so many epochs, before which the warm-up is over."""
+    schedule, epochs = dict(golden["schedule"]), golden["epochs"]
+    kind = schedule.pop("_target_").removeprefix("engine.training.")
+    if kind == "Step":
+        factor = schedule["gamma"] ** sum(
+            epoch >= milestone for milestone in schedule["milestones"]
+        )
+    elif kind == "Exponential":
+        factor = schedule["gamma"] ** epoch
+    elif kind == "Cosine":
+        factor = (1 + math.cos(math.pi * epoch / epochs)) / 2
+    else:  # OneCycle: from 0.04 up to 1 at 30 %, then down to 4e-6, as torch's OneCycleLR
+        start, end, part = 0.04, 1.0, epoch / (0.3 * epochs)
+        if part >= 1:
+            start, end, part = 1.0, 4e-6, (epoch - 0.3 * epochs) / (0.7 * epochs)
+        factor = end + (start - end) * (1 + math.cos(math.pi * part)) / 2
+    return golden["lr"] * factor
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_recipe_builds_what_it_says(name):
+    golden = GOLDEN[name]
+    built = build(composed(f"recipe={name}")[0].recipe)
+    first = golden["warmup_epochs"]
+    epochs = {first, golden["epochs"] - 1, *golden["schedule"].get("milestones", [])}
+    for epoch in sorted(epochs | {max(epoch - 1, first) for epoch in epochs}):
+        assert built.lr_at(epoch * 100, 100) == pytest.approx(rate(golden, epoch)), epoch
+    if first:
+        assert built.lr_at(0, 100) == pytest.approx(golden["lr"] / (100 * first), rel=1e-4)
+    options = {key: value for key, value in golden["optimizer"].items() if key[0] != "_"}
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    optimizer = built.make_optimizer(net)
+    assert type(optimizer).__name__ == golden["optimizer"]["_target_"].rpartition(".")[2]
+    assert {key: optimizer.param_groups[0][key] for key in options} == options
+    decays = [group["weight_decay"] for group in optimizer.param_groups]
+    assert decays == [options["weight_decay"]] + [0.0] * (not golden["decay_norms"])
+    assert isinstance(built.make_average(net), NoEMA if golden["ema"] is None else ModelEMA)
 
 
 @pytest.mark.parametrize("name", NAMES)

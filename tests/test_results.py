@@ -28,7 +28,11 @@ def rendered(request, tmp_path_factory):
     shutil.copy(RESULTS / name / "cost.json", to / name)
     command = ["scripts/table.py", f"table={name}", f"runs=results/{name}/runs", f"to={to}"]
     ended = subprocess.run(
-        [sys.executable, *command], cwd=ROOT, env=dict(os.environ), capture_output=True, text=True
+        [sys.executable, *command],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},  # this tree, not another installed one
+        capture_output=True,
+        text=True,
     )
     assert ended.returncode == 0, ended.stderr
     return name, to / name, ended.stdout

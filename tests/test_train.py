@@ -68,6 +68,7 @@ def test_a_run_leaves_what_the_readme_says(unbroken):
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert result["top1"] == rows[-1]["test.top1"] > 15
     assert (result["attn"], result["seed"], result["params"]) == ("nam", 0, 270_394)
+    assert result["deterministic"] is True
     weights = load_file(unbroken / "weights.safetensors")
     assert weights["layer1.0.branch.channel.bn.weight"].shape == (16,)
 

@@ -202,4 +202,4 @@ def test_stage_site_belongs_to_the_stage_it_ends(probe):
     for net in BACKBONES:
         whole = BACKBONES[net](slots=Slots(probe, ["stage"]))
         stages = [m.told[1] for m in whole.modules() if isinstance(m, probe)]
-        assert stages == list(range(1, len(stages) + 1))
+        assert stages == ([1, 2] if net == "padded" else [1, 2, 3]), net

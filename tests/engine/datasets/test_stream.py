@@ -1,3 +1,4 @@
+import itertools
 import os
 
 import numpy as np
@@ -11,7 +12,7 @@ from engine.datasets.image_files import find
 from engine.datasets.in_memory import Images
 from engine.datasets.stream import ReadOptions, Stream
 from engine.errors import ConfigError, DataError
-from engine.rng import permutation
+from engine.rng import permutation, uniform
 from engine.training.loop import evaluate, train_epoch
 from engine.transforms.batch import CropFlip, Identity
 from engine.transforms.crop import ResizedCrop
@@ -37,7 +38,22 @@ def test_batches_are_the_same_whatever_the_workers(photos, workers):
     alone, helped = stream(photos / "train"), stream(photos / "train", workers)
     for epoch in (0, 1):  # the second with the same processes
         assert same(batches(alone, epoch=epoch), batches(helped, epoch=epoch))
-    assert not same(batches(alone, epoch=0), batches(alone, epoch=1))
+
+
+ONLY_THEN = ResizedCrop((1.0, 1.0), (1.0, 1.0), flip=False, then=CropFlip(padding=3))
+
+
+@pytest.mark.parametrize("augment", [ResizedCrop(), ONLY_THEN], ids=["the crop", "what follows"])
+def test_every_epoch_of_every_seed_cuts_each_image_anew(photos, augment):
+    """The same images in the same order, with two seeds in two epochs."""
+    images, order = stream(photos / "train"), torch.arange(30)
+    at = [*itertools.product((0, 1), (0, 1))]
+    (of_four,) = zip(*(images.batches([order], augment, *when) for when in at), strict=True)
+    for (one, _), (other, _) in itertools.combinations(of_four, 2):
+        assert (one == other).flatten(1).all(1).sum() < 6, "chance may cut an image the same twice"
+    for when, (pixels, _) in zip(at, of_four, strict=True):
+        ((again, _),) = images.batches([order], augment, *when)
+        assert again.equal(pixels)
 
 
 def test_batches_of_real_photographs_are_the_same_whatever_the_workers(sample):
@@ -75,10 +91,12 @@ def test_what_comes_then_treats_the_batch_with_draws_of_its_own(photos):
     images = stream(photos / "train")
     plain = ResizedCrop()
     then = ResizedCrop(then=CropFlip(padding=2))
-    (a, _), (b, _) = batches(images, 30, plain)[0], batches(images, 30, then)[0]
-    assert a.shape == b.shape
-    assert not a.equal(b)
-    assert same(batches(images, 30, then), batches(images, 30, then))
+    order = torch.arange(30)
+    ((cut, _),) = images.batches([order], plain, 5, 2)
+    ((cut_and_moved, _),) = images.batches([order], then, 5, 2)
+    draws = uniform(5, 2, order, plain.draws + 3)[:, plain.draws :]
+    assert cut_and_moved.equal(then.then(cut, draws))
+    assert not cut_and_moved.equal(cut)
 
 
 def test_a_part_of_the_images_keeps_names_and_labels(photos):

@@ -35,6 +35,28 @@ def test_the_check_comes_before_the_old_one_goes(tmp_path):
     assert seen == [("new", "old")]
 
 
+def test_the_contents_are_on_disk_before_the_name_and_the_name_before_the_end(
+    tmp_path, monkeypatch
+):
+    """A power cut leaves the old file or the new one: fsync, rename, fsync of the folder."""
+    path, did = tmp_path / "file", []
+    fsync, replace = os.fsync, os.replace
+
+    def note_fsync(descriptor):
+        names = {p.stat().st_ino: p.name for p in (tmp_path, *tmp_path.iterdir())}
+        did.append(("fsync", names[os.fstat(descriptor).st_ino]))
+        fsync(descriptor)
+
+    def note_replace(old, new):
+        did.append(("replace", new.name))
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", note_fsync)
+    monkeypatch.setattr(os, "replace", note_replace)
+    write_text(path, "new")
+    assert did == [("fsync", "file.tmp"), ("replace", "file"), ("fsync", tmp_path.name)]
+
+
 def fail(error):
     raise error
 

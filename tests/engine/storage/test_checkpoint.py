@@ -1,3 +1,4 @@
+import io
 import os
 import random
 
@@ -77,6 +78,35 @@ def test_a_flipped_bit_of_a_weight_is_what_torch_would_not_notice(tmp_path):
     assert not loaded["model"]["w"].equal(STATE["model"]["w"])
     with pytest.raises(ValueError, match="is damaged"):
         checkpoint.read(last)
+
+
+def test_a_file_that_is_not_what_was_written_never_takes_the_place_of_a_good_one(
+    tmp_path, monkeypatch
+):
+    """The disk, or the memory, flips one bit of a weight on the way."""
+    checkpoint.save(tmp_path, STATE)
+    save = torch.save
+
+    def save_with_a_flipped_bit(state, file):
+        save(state, out := io.BytesIO())
+        data = bytearray(out.getvalue())
+        data[data.find(torch.tensor([1500.0, 1501.0]).numpy().tobytes()) + 2] ^= 1
+        file.write(data)
+
+    monkeypatch.setattr(torch, "save", save_with_a_flipped_bit)
+    with pytest.raises(ResourceError, match=r"last\.pt: the file differs from the data"):
+        checkpoint.save(tmp_path, STATE | {"epoch": 5})
+    assert os.listdir(tmp_path) == ["last.pt"]
+    assert same(checkpoint.read(tmp_path / "last.pt"))
+
+
+def test_a_damaged_checkpoint_does_not_replace_the_good_one_before_it(tmp_path):
+    for epoch in (2, 3):
+        checkpoint.save(tmp_path, STATE | {"epoch": epoch})
+    (tmp_path / "last.pt").write_bytes(b"damaged")
+    checkpoint.save(tmp_path, STATE)
+    assert same(checkpoint.read(tmp_path / "last.pt"))
+    assert same(checkpoint.read(tmp_path / "previous.pt"), 2)
 
 
 def test_a_checkpoint_runs_no_code(tmp_path):

@@ -32,6 +32,28 @@ def test_another_configuration_is_refused_naming_what_differs(tmp_path):
         pass
 
 
+@pytest.mark.parametrize(
+    ("stored", "asked", "said"),
+    [
+        ({"ema": 0.9}, {"ema": None}, "ema: 0.9 -> None"),
+        ({"ema": None}, {"ema": 0.9}, "ema: None -> 0.9"),
+        ({"ema": 0.9}, {}, "ema: 0.9 -> None"),
+        ({}, {"ema": 0.9}, "ema: None -> 0.9"),
+        ({"lr": 0.1}, {"lr": 0}, "lr: 0.1 -> 0"),
+        ({"steps": [1, 2]}, {"steps": []}, r"steps: \[1, 2\] -> \[\]"),
+        ({"compile": "default"}, {"compile": None}, "compile: default -> None"),
+    ],
+)
+def test_a_difference_counts_where_the_value_is_null_or_nothing(tmp_path, stored, asked, said):
+    with rundir(tmp_path, **stored).claim():
+        write_json(rundir(tmp_path).path / "result.json", RESULT)
+    assert rundir(tmp_path, **stored).result() == RESULT
+    with pytest.raises(ConfigError, match=said):
+        rundir(tmp_path, **asked).result()
+    with pytest.raises(ConfigError, match=said), rundir(tmp_path, **asked).claim():
+        pass
+
+
 def test_a_run_may_go_on_elsewhere(tmp_path):
     folder = rundir(tmp_path)
     with folder.claim():

@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 import torch
@@ -68,6 +69,20 @@ def test_an_attempt_that_came_to_nothing_is_not_shown(folder, run, tmp_path):
     board = EventAccumulator(str(tmp_path)).Reload()
     assert [event.step for event in board.Scalars("test/top1")] == [1]
     assert len(list(tmp_path.glob("events.out.*"))) == 1
+
+
+def test_the_line_of_an_epoch_is_on_disk_before_its_checkpoint(folder, run, tmp_path, monkeypatch):
+    """A checkpoint without the line before it would be refused after a power cut."""
+    path, lines, fsync = tmp_path / "metrics.jsonl", [], os.fsync
+
+    def note(descriptor):
+        if path.exists() and os.fstat(descriptor).st_ino == path.stat().st_ino:
+            lines.append(path.read_text().count("\n"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    epochs(folder, run, [0, 1]).board.close()
+    assert lines == [1, 2]
 
 
 def test_a_torn_line_is_dropped(folder, run, tmp_path):

@@ -1,4 +1,5 @@
 import copy
+import math
 from functools import partial
 
 import pytest
@@ -6,9 +7,17 @@ import torch
 
 from engine.environment import prepare_device
 from engine.errors import ConfigError
+from engine.rng import permutation
 from engine.storage import checkpoint
 from engine.training import recipe
-from engine.training.loop import accuracy_by_class, evaluate, topk_correct, train_epoch, train_step
+from engine.training.loop import (
+    accuracy_by_class,
+    evaluate,
+    predict,
+    topk_correct,
+    train_epoch,
+    train_step,
+)
 from engine.training.run import Run
 from engine.transforms.batch import Identity
 from engine.transforms.normalize import Normalize
@@ -255,6 +264,32 @@ def test_the_average_is_what_is_measured(new_run, images):
     assert of_average == pytest.approx(expected)
 
 
+def test_the_average_takes_in_the_weights_after_each_update(new_run, images):
+    run, updated, taken = new_run(ema=0.5), [], []
+    run.optimizer.register_step_post_hook(lambda *_: updated.append(run.model[0].weight.clone()))
+    run.average.update = lambda *_: taken.append(run.model[0].weight.clone())
+    train_epoch(run, images, NORMALIZE, never)
+    assert len(taken) == 4
+    assert all(map(torch.equal, taken, updated))
+
+
+def test_accuracy_loss_and_rate_of_an_epoch_are_of_this_epoch_alone(new_run, images):
+    run = new_run(augment=Identity())
+    logits, rows = [], []
+    run.model.register_forward_hook(lambda m, args, out: logits.append(out.detach()))
+    for epoch in range(3):
+        logits.clear()
+        rows.append(train_epoch(run, images, NORMALIZE, never))
+        labels = images.labels[permutation(0, epoch, 28)]
+        right = (torch.cat(logits).argmax(1) == labels).sum().item()
+        assert rows[-1]["top1"] == pytest.approx(100 * right / 28)
+        parts = zip(logits, labels.split(8), strict=True)
+        losses = [torch.nn.functional.cross_entropy(*part).item() for part in parts]
+        assert rows[-1]["loss"] == pytest.approx(sum(losses) / 4)
+        assert rows[-1]["lr"] == pytest.approx(0.1 * (1 + math.cos(math.pi * epoch / 3)) / 2)
+        run.next_epoch()
+
+
 def test_the_average_is_told_the_step_of_the_whole_run(new_run, images):
     run, steps = new_run(), []
     run.average.update = lambda model, step: steps.append(step)
@@ -282,14 +317,38 @@ def test_mixed_images_count_by_the_class_they_have_most_of(new_run, images):
 
 
 def test_bf16_runs_the_forward_pass_in_bf16_and_learns(new_run, images):
-    run = new_run(epochs=2)
+    run = new_run(epochs=30, augment=Identity())
     run.precision = "bf16"
     dtypes = []
     run.model[0].register_forward_hook(lambda m, args, out: dtypes.append(out.dtype))
     rows = to_the_end(run, images)
     assert set(dtypes) == {torch.bfloat16}
     assert all(p.dtype is torch.float32 for p in run.model.parameters())
-    assert rows[1]["loss"] < rows[0]["loss"] + 0.1
+    assert rows[-1]["loss"] < 0.8 * rows[0]["loss"]
+
+
+def test_bf16_has_its_loss_in_fp32(new_run, images):
+    """Of the logits as they are, in training and in evaluation."""
+    run, logits, losses = new_run(), [], []
+    run.precision = "bf16"
+    run.model.register_forward_hook(lambda m, args, out: logits.append(out.detach()))
+    next_epoch, run.next_epoch = run.next_epoch, lambda: losses.append(run.losses) or next_epoch()
+    train_epoch(run, images, NORMALIZE, never)
+    run.next_epoch()
+    order = permutation(0, 0, 28).split(8)
+    expected = [
+        torch.nn.functional.cross_entropy(out.float(), images.labels[batch])
+        for out, batch in zip(logits, order, strict=True)
+    ]
+    assert losses[0].dtype is torch.float32
+    assert losses[0].equal(torch.stack(expected))
+    logits.clear()
+    measured, _ = predict(run, images, NORMALIZE)
+    expected = torch.nn.functional.cross_entropy(
+        torch.cat(logits).float(), images.labels, reduction="none"
+    )
+    assert {out.dtype for out in logits} == {torch.bfloat16}
+    assert measured.equal(expected)
 
 
 def test_a_sparsity_without_scales_is_refused(new_run):

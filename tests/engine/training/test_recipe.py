@@ -1,3 +1,4 @@
+import math
 from functools import partial
 
 import pytest
@@ -7,7 +8,10 @@ from torch.nn import functional as F
 
 from attn import NAM
 from engine.training.recipe import Recipe, penalty
-from engine.training.schedule import Constant, Step
+from engine.training.schedule import Constant, Cosine, OneCycle, Step
+from engine.transforms.batch import Compose, CropFlip, Identity
+from engine.transforms.crop import ResizedCrop
+from engine.transforms.randaugment import RandAugment
 
 SGD = partial(torch.optim.SGD, momentum=0.9)
 
@@ -51,6 +55,36 @@ def test_warm_up_rises_linearly_to_the_scheduled_rate():
     assert rates[:8] == pytest.approx([0.5 * (k + 1) / 8 for k in range(8)])
     assert rates[8:20] == [0.5] * 12
     assert rates[20:] == pytest.approx([0.05] * 20)
+
+
+@pytest.mark.parametrize("schedule", [Cosine(), OneCycle()])
+def test_a_smooth_schedule_moves_the_rate_with_every_step(schedule):
+    rates = [recipe(schedule=schedule).lr_at(step, 5) for step in range(50)]
+    assert rates == pytest.approx([0.5 * schedule(step / 5, 10) for step in range(50)])
+    assert len(set(rates)) == 50
+
+
+def test_half_a_cosine_over_all_steps():
+    rates = [recipe(schedule=Cosine()).lr_at(step, 5) for step in range(50)]
+    assert rates == pytest.approx([0.25 * (1 + math.cos(math.pi * s / 50)) for s in range(50)])
+
+
+def test_randaugment_follows_the_crop_in_memory_and_while_images_are_read():
+    second = RandAugment(6)
+    in_memory, streamed = CropFlip(3, flip=False), ResizedCrop(scale=(0.5, 1.0), flip=False)
+    assert recipe(augment=in_memory, randaugment=6).augmentation == Compose(in_memory, second)
+    expected = ResizedCrop(scale=(0.5, 1.0), flip=False, then=second)
+    assert recipe(augment=streamed, randaugment=6).augmentation == expected
+    for augment in (in_memory, streamed, Identity()):
+        assert recipe(augment=augment).augmentation == augment
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_loss_of_16_bit_logits_is_computed_in_32_bits(dtype):
+    logits, labels = torch.randn(6, 5).to(dtype), torch.randint(5, (6,))
+    loss = recipe().loss(nn.Identity(), logits, labels)
+    assert loss.dtype is torch.float32
+    assert loss.equal(F.cross_entropy(logits.float(), labels))
 
 
 def test_loss_is_smoothed_cross_entropy():
