@@ -1,4 +1,4 @@
-"""What a network costs, counted without running it."""
+"""Count the cost of a network without running it."""
 
 import copy
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-REDUCTIONS = (  # counted by what they read; what torch tags as pointwise, by what it writes
+REDUCTIONS = (  # counted by the elements they read; pointwise operations by the elements they write
     "amax", "avg_pool2d", "_adaptive_avg_pool2d", "linalg_vector_norm", "logsumexp", "max",
     "max_pool2d_with_indices", "mean", "native_batch_norm", "_native_batch_norm_legit_no_training",
     "native_group_norm", "native_layer_norm", "_softmax", "std", "sum", "var", "var_mean",
@@ -18,7 +18,7 @@ REDUCTIONS = (  # counted by what they read; what torch tags as pointwise, by wh
 
 @dataclass(frozen=True)
 class Cost:
-    """Learnable numbers; and for one image in evaluation, multiply-accumulates and elements.
+    """Learnable parameters; for one image in evaluation, multiply-accumulates and elements.
 
     `macs`, the papers' "FLOPs", are those of convolutions and matrix products. `elements` is the
     rest, of which the papers count some or nothing: one for each element that a pointwise operation
@@ -31,7 +31,7 @@ class Cost:
 
 
 def cost(model: nn.Module, image_size: int) -> Cost:
-    """Count on a copy without memory; the model itself is left alone."""
+    """Count the cost on a copy without memory; `model` does not change."""
     shadow, image = on_meta(model, image_size)
     with FlopCounterMode(display=False) as flops, _Elements() as rest, torch.no_grad():
         shadow(image)
@@ -39,18 +39,18 @@ def cost(model: nn.Module, image_size: int) -> Cost:
 
 
 def on_meta(model: nn.Module, image_size: int) -> tuple[nn.Module, Tensor]:
-    """A copy of the network that has shapes but no numbers, in evaluation; one image for it."""
+    """A copy of the network on the device `meta`, in evaluation mode, and one image for it."""
     shadow = copy.deepcopy(model).to("meta").eval()
     return shadow, torch.empty(1, 3, image_size, image_size, device="meta")
 
 
 def params(model: nn.Module) -> int:
-    """Learnable numbers; running statistics are not among them."""
+    """The number of learnable parameters; running statistics do not count."""
     return sum(p.numel() for p in model.parameters())
 
 
 class _Elements(TorchDispatchMode):
-    """Counts what FlopCounterMode leaves out."""
+    """Count the operations that FlopCounterMode leaves out."""
 
     def __init__(self) -> None:
         super().__init__()

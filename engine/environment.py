@@ -16,7 +16,7 @@ NEVER = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Have glibc keep the memory that a step frees for the next step; other C libraries do nothing.
+    """Make glibc keep the memory of a step for the next step; other C libraries do nothing.
 
     By default large activations go back to the system as soon as they are freed, and each step
     takes new pages, which the system first fills with zeros: on two cores an eighth of the step of

@@ -14,7 +14,7 @@ from engine.errors import ConfigError
 
 
 def grad_cam(model: nn.Module, images: Tensor, layer: str, targets: Tensor) -> Tensor:
-    """Heat maps (N, H, W) in [0, 1]: how much each place speaks for the class in `targets`.
+    """Heat maps (N, H, W) in [0, 1]: how much each place supports the class in `targets` (N,).
 
     A (N, K, h, w) being what the layer of that dotted name gives for `images` (N, 3, H, W), and y
     the logit of the class, `targets` (N,) int64:
@@ -49,7 +49,7 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _maps_of(model: nn.Module, layer: str) -> Iterator[list[Tensor]]:
-    """What `layer` gives, call by call; the graph of what follows begins there."""
+    """A context that records the outputs of `layer`; the graph of gradients begins there."""
     maps = []
 
     def begin(module: nn.Module, args: tuple, output: object) -> Tensor:

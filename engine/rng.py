@@ -1,4 +1,4 @@
-"""Randomness as a function of (seed, epoch, sample) instead of a stream.
+"""Random numbers as a function of seed, epoch and sample, instead of a stream.
 
 The order of the images and what happens to each do not depend on batch size, on the device, or on
 where a run was interrupted. The generator is SplitMix64 (Steele, Lea, Flood, 2014): in int64, whose
@@ -22,7 +22,7 @@ def _shifted(z: Tensor, bits: int) -> Tensor:
 
 
 def mix(z: Tensor) -> Tensor:
-    """SplitMix64's output for the state z: a bijection of int64, element by element."""
+    """The output of SplitMix64 for each state in `z`: a bijection of int64."""
     z = z + _signed(GOLDEN)
     z = (z ^ _shifted(z, 30)) * _signed(FIRST)
     z = (z ^ _shifted(z, 27)) * _signed(SECOND)
@@ -30,7 +30,7 @@ def mix(z: Tensor) -> Tensor:
 
 
 def fold_in(*parts: int) -> int:
-    """One int64 from several integers, in which their order matters."""
+    """One int64 from several integers; another order gives another number."""
     state = 0
     for part in parts:
         state = _mixed(state + part)
@@ -38,7 +38,7 @@ def fold_in(*parts: int) -> int:
 
 
 def _mixed(z: int) -> int:
-    """`mix` of one number, from 0 to 2^64 - 1: as tensors its ten operations take longer."""
+    """`mix` of one number from 0 to 2^64 - 1; as tensors, its ten operations take longer."""
     z = (z + GOLDEN) & WORD
     z = ((z ^ (z >> 30)) * FIRST) & WORD
     z = ((z ^ (z >> 27)) * SECOND) & WORD
@@ -51,7 +51,7 @@ def uniform(seed: int, epoch: int, samples: Tensor, draws: int) -> Tensor:
 
 
 def uniform_from(keys: Tensor, draws: int) -> Tensor:
-    """The same from a key for each sample: (N,) int64 -> (N, draws) float32."""
+    """`draws` numbers in [0, 1) from the key of each sample: (N,) int64 -> (N, draws) float32."""
     of_sample = mix(keys)
     counter = torch.arange(draws, device=keys.device)
     return _shifted(mix(of_sample[:, None] + counter), 40).float() * 2.0**-24

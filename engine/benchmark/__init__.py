@@ -1,1 +1,1 @@
-"""How fast training is, and what to compare it with."""
+"""The speed of training, and the references to compare it with."""

@@ -1,4 +1,4 @@
-"""What training scripts usually do, to be measured beside ours, and ours in the same shape.
+"""Loaders and loops of usual training scripts, and ours in the same form, to be compared.
 
 A loop over the batches in bare torch; and torchvision's transforms on PIL images, of CIFAR and of
 photographs in files, as the worker of a DataLoader applies them.
@@ -29,7 +29,7 @@ from engine.transforms.normalize import STATISTICS, Normalize
 
 
 def random_images(count: int, size: int, classes: int, device: torch.device | str) -> Images:
-    """Noise in place of a data set, which takes as long and need not be there."""
+    """Random images in place of a data set: they take the same time and need no files."""
     generator = torch.Generator().manual_seed(0)
     shape = (count, size, size, 3)
     pixels = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
@@ -40,7 +40,7 @@ def random_images(count: int, size: int, classes: int, device: torch.device | st
 def our_loader(
     images: Images, augment: Augment, normalize: Normalize, batch_size: int, batches: int
 ) -> Workload:
-    """`batches` as the network gets them: augmented in training, normalized."""
+    """Make `batches` for the network: augmented in training, and normalized."""
     device = images.labels.device
     parts = permutation(0, 0, len(images), device)[: batch_size * batches].split(batch_size)
 
@@ -55,7 +55,7 @@ def our_loader(
 def torchvision_loader(
     images: Images, augment: CropFlip, normalize: Normalize, batch_size: int, batches: int
 ) -> Workload:
-    """The same batches by a DataLoader and PIL, in one thread, which is what a worker has.
+    """The same batches by a DataLoader and PIL, in one thread, as in one worker.
 
     The images do not go from one process to another, which a worker's do.
     """
@@ -74,7 +74,7 @@ def torchvision_loader(
 
 
 class Pictures(Dataset):
-    """As torchvision's CIFAR: an array becomes a PIL image, then what `transform` makes of it."""
+    """Like torchvision's CIFAR: an array becomes a PIL image, and then `transform` is applied."""
 
     def __init__(self, images: Images, transform: transforms.Compose) -> None:
         self.pixels, self.labels = images.pixels.cpu().numpy(), images.labels.tolist()
@@ -90,7 +90,7 @@ class Pictures(Dataset):
 def torchvision_transforms(
     size: int, augment: CropFlip, normalize: Normalize
 ) -> tuple[transforms.Compose, transforms.Compose]:
-    """In training and in inference: the same distribution as ours, from torchvision."""
+    """torchvision's transforms for training and inference, of the same distribution as ours."""
     start = [transforms.RandomCrop(size, padding=augment.padding)]
     start += [transforms.RandomHorizontalFlip()] * augment.flip
     end = [transforms.ToTensor(), transforms.Normalize(*STATISTICS[normalize.statistics])]
@@ -98,7 +98,7 @@ def torchvision_transforms(
 
 
 def our_reader(stream: Stream, crop: ResizedCrop, count: int) -> Workload:
-    """The first `count` images of `stream`, decoded and cropped as one worker does it."""
+    """Decode and crop the first `count` images of `stream`, as one worker does."""
     alone = replace(stream, reading=replace(stream.reading, workers=0))
     parts = torch.arange(min(len(stream), count)).split(32)
 
@@ -112,7 +112,7 @@ def our_reader(stream: Stream, crop: ResizedCrop, count: int) -> Workload:
 
 
 def torchvision_reader(stream: Stream, crop: ResizedCrop, count: int) -> Workload:
-    """The same images by torchvision, one by one, as bytes, which is what leaves a worker."""
+    """The same images by torchvision, one by one, as bytes, as a worker returns them."""
     paths = [stream.files.path(i) for i in range(min(len(stream), count))]
 
     def read(transform: transforms.Compose) -> None:
@@ -127,7 +127,7 @@ def torchvision_reader(stream: Stream, crop: ResizedCrop, count: int) -> Workloa
 def reading_transforms(
     reading: ReadOptions, crop: ResizedCrop
 ) -> tuple[transforms.Compose, transforms.Compose]:
-    """In training and in inference, as torchvision's reference scripts have them."""
+    """The transforms of torchvision's reference scripts, for training and for inference."""
     train = [transforms.RandomResizedCrop(reading.image_size, crop.scale, crop.ratio)]
     train += [transforms.RandomHorizontalFlip()] * crop.flip
     infer = [transforms.Resize(reading.resize), transforms.CenterCrop(reading.image_size)]
@@ -136,7 +136,7 @@ def reading_transforms(
 
 
 def our_loop(run: Run, images: Images, normalize: Normalize) -> Workload:
-    """An epoch of engine.training.loop; in inference, its evaluation."""
+    """An epoch by engine.training.loop; in inference, an evaluation."""
 
     def train() -> None:
         run.epoch = 0
@@ -150,7 +150,7 @@ def our_loop(run: Run, images: Images, normalize: Normalize) -> Workload:
 
 
 def plain_torch_loop(run: Run, images: Images, normalize: Normalize) -> Workload:
-    """The same updates as in `our_loop`, from the same batches, and nothing else."""
+    """The updates of `our_loop`, from the same batches, in plain PyTorch."""
     model, recipe, optimizer = run.model, run.recipe, run.optimizer
     steps = recipe.steps_per_epoch(len(images))
 

@@ -1,4 +1,4 @@
-"""The peak memory of a training step, on a GPU measured, elsewhere counted."""
+"""The peak memory of a training step: measured on a GPU, counted on other devices."""
 
 import weakref
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 
 def peak_memory(step: Callable[[], object], device: torch.device) -> int:
-    """Bytes that live at most during a `step`, called twice: the first makes optimizer state.
+    """The peak number of bytes in a `step`. The step runs twice: the first makes optimizer state.
 
     Counted are all tensors that the step reads or makes: parameters, gradients, buffers, optimizer
     state, batch, and what is kept for the backward pass; each memory once, however many tensors
@@ -27,7 +27,7 @@ def peak_memory(step: Callable[[], object], device: torch.device) -> int:
 
 
 def _above_start(step: Callable[[], object], device: torch.device) -> int:
-    """Only what the step adds: other networks, and cuBLAS for good, have memory there as well."""
+    """Only the bytes that the step adds: other networks and cuBLAS hold memory too."""
     torch.cuda.reset_peak_memory_stats(device)
     start = torch.cuda.memory_allocated(device)
     step()
@@ -35,7 +35,7 @@ def _above_start(step: Callable[[], object], device: torch.device) -> int:
 
 
 class _LiveBytes(TorchDispatchMode):
-    """Sums the memory of all tensors that went through an operation and still exist."""
+    """Sum the memory of all tensors that an operation returned and that still exist."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Modules of a network by themselves, on maps of the shapes that they get there."""
+"""Measure modules of a network alone, on maps of the shapes that they get in the network."""
 
 import torch
 from torch import nn
@@ -13,7 +13,7 @@ Shape = tuple[int, ...]
 def shapes(
     model: nn.Module, kinds: type[nn.Module] | tuple[type[nn.Module], ...], image_size: int
 ) -> dict[str, Shape]:
-    """By the names of the modules of these kinds: the map (C, H, W) that comes in."""
+    """Module name -> shape (C, H, W) of its input, for the modules of the classes `kinds`."""
     shadow, image = on_meta(model, image_size)
     found: dict[str, Shape] = {}
     for name, module in shadow.named_modules():
@@ -32,7 +32,7 @@ def modules_alone(
     batch_size: int,
     memory_format: torch.memory_format,
 ) -> Workload:
-    """Forward and backward passes of these modules of the network of `run`, on random maps."""
+    """The workload of these modules: forward and backward passes on random maps."""
     dtype = PRECISIONS[run.precision]
     modules = {name: run.model.get_submodule(name) for name in shapes}
     maps, slopes = (

@@ -1,4 +1,4 @@
-"""What no implementation of a network gets below: its convolutions alone, and its arithmetic.
+"""Lower bounds of a network's time: its convolutions alone, and its arithmetic.
 
 Both are workloads of engine.benchmark.timing, timed in the same rounds as the network itself.
 """
@@ -21,7 +21,7 @@ SIDE = {"cpu": 1024, "cuda": 8192}  # of the square matrices: large enough for t
 
 @dataclass(frozen=True)
 class Convolution:
-    """One convolution: `maps` (C, H, W) come in; the rest is as in torch's `conv2d`.
+    """One convolution of `maps` (C, H, W); the other values are those of torch's `conv2d`.
 
     The gradient of what comes in is not wanted where that is the image itself.
     """
@@ -36,7 +36,7 @@ class Convolution:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of the forward pass, for one image."""
+        """Multiply-accumulates of the forward pass for one image."""
         spatial = zip(
             self.maps[1:], self.weight[2:], self.stride, self.padding, self.dilation, strict=True
         )
@@ -48,7 +48,7 @@ class Convolution:
 
 
 def convolutions(model: nn.Module, image_size: int) -> Counter[Convolution]:
-    """How often a forward pass does each convolution. Counted on a copy without memory."""
+    """The number of times a forward pass does each convolution, counted without memory."""
     shadow, image = on_meta(model, image_size)
     with _Convolutions(image) as found, torch.no_grad():
         shadow(image)
@@ -62,7 +62,7 @@ def convolutions_alone(
     dtype: torch.dtype,
     memory_format: torch.memory_format,
 ) -> Workload:
-    """Forward and backward pass of nothing but these convolutions, on random maps."""
+    """The workload of these convolutions alone: forward and backward passes on random maps."""
     layers = []
     for conv, count in counts.items():
         maps, weight = (
@@ -88,7 +88,7 @@ def convolutions_alone(
 
 
 def matrix_product(device: torch.device, dtype: torch.dtype, side: int | None = None) -> Workload:
-    """Products of two square matrices: one in inference, three in training, which takes thrice.
+    """Products of two square matrices: one in inference, three in training.
 
     An "image" of it is one multiply-accumulate: times the MACs of a network, the time for it is
     what the arithmetic of that network takes at this rate.
@@ -107,7 +107,7 @@ def matrix_product(device: torch.device, dtype: torch.dtype, side: int | None = 
 
 
 class _Convolutions(TorchDispatchMode):
-    """Counts the convolutions that go by."""
+    """Count the convolutions of a forward pass."""
 
     def __init__(self, image: Tensor) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Networks measured side by side: what one costs relative to another, in time and in memory.
+"""Measure networks side by side: the cost of one relative to another, in time and in memory.
 
 A machine is never as fast twice, so nothing is compared across occasions: all are timed in turns,
 in one process, and only times of the same round are divided by each other.
@@ -59,7 +59,7 @@ class Workload:
         labels = torch.randint(classes, (batch_size,), generator=generator).to(run.device)
 
         def train() -> None:
-            if not run.model.training:  # asked, for to say it anew takes longer with more modules
+            if not run.model.training:  # checked first: `model.train()` visits every module
                 run.model.train()
             train_step(run, pixels, labels, ENDLESS)
 
@@ -75,9 +75,9 @@ class Workload:
 
 @dataclass(frozen=True)
 class Measurements:
-    """What was measured of each workload, round by round; `memory` is that of a step, in bytes.
+    """Measurements of each workload, round by round; `memory` is the peak of a step, in bytes.
 
-    Only times of the same round are to be compared.
+    Compare only times of the same round.
     """
 
     train: Times
@@ -89,9 +89,9 @@ class Measurements:
 
 @dataclass(frozen=True)
 class Throughput:
-    """Medians over the rounds, and the ratio's range.
+    """Medians over the rounds, and the range of the ratio.
 
-    A ratio is that of the time for an image to the baseline's in the same round: at 1.2 it takes
+    The ratio is the time for an image divided by the baseline's time in the same round: 1.2 means
     20 % longer.
     """
 
@@ -103,7 +103,7 @@ class Throughput:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one workload costs, and how it was measured; `asdict` of it is fit for JSON."""
+    """The cost of one workload, and how it was measured; `asdict` makes it ready for JSON."""
 
     train: Throughput
     infer: Throughput
@@ -124,7 +124,7 @@ def compare(
     rounds: int = 10,
     clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, Measured]:
-    """What each of them costs, and relative to one of them; how it is measured, see `race`."""
+    """The cost of each workload, relative to `baseline`; ValueError if there is no baseline."""
     if baseline not in workloads:
         raise ValueError(f"baseline={baseline}: choose from {', '.join(workloads)}")
     found = measure_interleaved(workloads, seconds, rounds, clock)
@@ -173,7 +173,7 @@ def measure_interleaved(
 def _warm_up(
     workloads: Mapping[str, Workload], clock: Callable[[], float]
 ) -> tuple[dict[str, int], float]:
-    """The peak memory of each in bytes; seconds for a step of each kind, on average over all."""
+    """Peak memory of each workload in bytes; mean seconds for one step of each kind."""
     memory, seconds = {}, []
     for name in _bar(workloads, "warming up"):
         workload = workloads[name]
@@ -189,7 +189,7 @@ def _warm_up(
 def _rounds(
     workloads: Mapping[str, Workload], rounds: int, steps: int, clock: Callable[[], float]
 ) -> tuple[Times, Times]:
-    """The times in training and in inference. Every other round runs backwards."""
+    """The times in training and in inference. Every second round runs backwards."""
     train: Times = {name: [] for name in workloads}
     infer: Times = {name: [] for name in workloads}
     order = list(workloads)
@@ -204,7 +204,7 @@ def _rounds(
 
 
 def _turn(workload: Workload, steps: int, clock: Callable[[], float]) -> tuple[float, float]:
-    """Seconds for that many steps of training, and of inference."""
+    """Seconds for `steps` steps of training, and of inference."""
     start = clock()
     for _ in range(steps):
         workload.train()
@@ -230,7 +230,7 @@ def _speed(times: list[float], baseline: list[float]) -> Throughput:
 
 @contextmanager
 def _named(name: str) -> Iterator[None]:
-    """Say whose error it is that torch raises, be it for a shape or for memory."""
+    """Add the name of the workload to an error of torch."""
     try:
         yield
     except (RuntimeError, ValueError) as error:

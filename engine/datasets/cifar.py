@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 in each of the shapes they are found in, read without running their code.
+"""CIFAR-10 and CIFAR-100, from the archive, the unpacked folder or class folders.
 
 The published archives are pickles. They are read from inside the `.tar.gz`, whose SHA-256 is
 checked, or from the unpacked folder, by an unpickler that knows byte strings and arrays only.
@@ -25,7 +25,7 @@ from engine.datasets.in_memory import Images
 
 @dataclass(frozen=True)
 class Archive:
-    """One published archive: where it is, what it must hash to, and what is inside."""
+    """One published archive: its address, its SHA-256, and its contents."""
 
     file: str
     size: int
@@ -68,7 +68,7 @@ ARCHIVES = {
 
 @dataclass(frozen=True, kw_only=True)
 class CIFAR(ImageDataset):
-    """`name` is cifar10 or cifar100; `root` holds it in one of its shapes, or gets the archive."""
+    """`name` is cifar10 or cifar100. `root` holds the data; an empty `root` gets the archive."""
 
     name: str
     root: str
@@ -153,7 +153,7 @@ def _files(files: object, images: int, file: str) -> list[str]:
 
 
 class _Restricted(pickle.Unpickler):
-    """Rebuilds arrays of bytes, and refuses every other name a pickle can ask for."""
+    """An unpickler of byte arrays. It refuses all other names of a pickle, so no code runs."""
 
     def find_class(self, module: str, name: str) -> object:
         if (module, name) not in REBUILDS:
@@ -162,7 +162,7 @@ class _Restricted(pickle.Unpickler):
 
 
 def _empty(kind: object, shape: tuple[int, ...], code: object) -> np.ndarray:
-    """An array without content, which comes later: no shape can be asked for that takes memory."""
+    """An array without content; the content follows, so no pickle can claim memory."""
     return np.empty(0, np.uint8)
 
 
@@ -182,7 +182,7 @@ REBUILDS = {
 
 
 def unpickle(data: bytes) -> dict:
-    """One file of a CIFAR archive, which was written by Python 2."""
+    """The contents of one file of a CIFAR archive, which Python 2 wrote."""
     try:
         content = _Restricted(io.BytesIO(data), encoding="latin1").load()
     except Exception as error:  # damaged pickles raise nearly anything

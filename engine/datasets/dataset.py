@@ -1,4 +1,4 @@
-"""What every source of images has: its options, its splits, its statistics."""
+"""The base of all data sets: options, splits, statistics."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class ImageDataset(ABC):
 
     @abstractmethod
     def read(self, split: str) -> Images | Stream:
-        """All images of "train" or of "test", in an order that never changes."""
+        """All images of "train" or of "test"; the order never changes."""
 
     @property
     def normalize(self) -> Normalize:
@@ -45,7 +45,7 @@ class ImageDataset(ABC):
         return ("train", "val", "test") if self.val else ("train", "test")
 
     def load(self, split: str) -> Images | Stream:
-        """The images of "train" (without those held out), "val" (these) or "test"."""
+        """The images of a split: "train" without the held-out images, "val" with them, "test"."""
         images = self.read("test" if split == "test" else "train")
         if len(images.classes) != self.num_classes:
             raise ValueError(f"num_classes={self.num_classes}, but there are {len(images.classes)}")
@@ -67,7 +67,7 @@ class ImageDataset(ABC):
         return images
 
     def eval_splits(self, last: bool) -> tuple[str, ...]:
-        """The splits to measure after an epoch, `last` or not."""
+        """The splits to evaluate after an epoch; the test set after the `last` one."""
         if not self.val:
             return ("test",)
         return ("val", "test") if last else ("val",)

@@ -1,4 +1,4 @@
-"""One image file as RGB pixels, or one line that says why not."""
+"""Decode one image file to RGB pixels; an unreadable file is told in one line."""
 
 import os
 
@@ -9,7 +9,7 @@ SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
 
 class Unreadable(ValueError):
-    """A file that is no image, or a damaged one; the message begins with its path."""
+    """The file is no image or is damaged; the message begins with the path."""
 
 
 def decode(file: str | os.PathLike[str]) -> Image.Image:

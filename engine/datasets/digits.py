@@ -1,4 +1,4 @@
-"""Digits: 1,797 real handwritten digits that come with scikit-learn; nothing to download."""
+"""Digits: 1,797 handwritten digits that are part of scikit-learn; nothing is downloaded."""
 
 import functools
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ TRAIN = 1437  # of the 1,797; the others are the test set
 
 @dataclass(frozen=True, kw_only=True)
 class Digits(ImageDataset):
-    """8x8 pixels of 17 grey levels, enlarged by repetition, and as RGB."""
+    """8x8 pixels with 17 grey levels, enlarged by repetition and copied to three channels."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,4 +1,4 @@
-"""A published file, fetched whole and verified, or fetched further the next time."""
+"""Download a published file and verify it; a broken download goes on the next time."""
 
 import contextlib
 import fcntl
@@ -19,7 +19,7 @@ TIMEOUT = 30  # seconds without a byte
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """Where a file is, its size in bytes, and its SHA-256."""
+    """The address of a file, its size in bytes, and its SHA-256."""
 
     url: str
     size: int
@@ -34,10 +34,10 @@ class PublishedFile:
 
 
 def download(what: PublishedFile, path: Path) -> None:
-    """Fetch it to `path`. What has come when the connection breaks is kept, as `path` + .part.
+    """Download `what` to `path`. If the connection breaks, the bytes stay in `path` + .part.
 
-    OSError where it cannot be had, ValueError where something else is sent. Of several processes,
-    one fetches and the others wait for it.
+    OSError if the file cannot be reached, ValueError if the server sends another file. Of several
+    processes, one downloads and the others wait.
     """
     new = not path.parent.exists()
     if path.parent.is_file():
@@ -81,7 +81,7 @@ def _complete(what: PublishedFile, file: BinaryIO) -> None:
 
 
 def _fetch(what: PublishedFile, file: BinaryIO) -> None:
-    """Go on from what `file` has, again and again as long as each connection brings something."""
+    """Append the missing bytes to `file`, over as many connections as bring new bytes."""
     name = Path(what.url).name
     with tqdm(None, name, what.size, False, unit="B", unit_scale=True, disable=None) as bar:
         while (there := file.tell()) < what.size:

@@ -1,4 +1,4 @@
-"""The images in class folders, `folder/<class>/*.jpg`, by name: who is there and of which class."""
+"""List the images in class folders, `folder/<class>/*.jpg`, and their classes."""
 
 import difflib
 import functools
@@ -46,7 +46,7 @@ class ImageFiles:
 
 @functools.lru_cache(maxsize=4)  # the runs of one sweep share it
 def find(folder: Path, classes: tuple[str, ...] | None = None) -> ImageFiles:
-    """The images of all classes, or of these, numbered in their order; not the hidden ones."""
+    """The images of all classes, or of the given ones; hidden files are left out."""
     classes = classes or tuple(class_names(folder))
     names: list[bytes] = []
     labels: list[int] = []
@@ -67,7 +67,7 @@ def _images(folder: Path) -> Iterable[bytes]:
 
 
 def class_names(folder: Path) -> list[str]:
-    """The folders in `folder`, by name; hidden ones are no classes."""
+    """The folders in `folder`, by name, without hidden ones."""
     with os.scandir(folder) if folder.is_dir() else nullcontext(()) as entries:
         names = sorted(entry.name for entry in entries if entry.name[0] != "." and entry.is_dir())
     if not names:
@@ -76,7 +76,7 @@ def class_names(folder: Path) -> list[str]:
 
 
 def same_classes(root: Path, split: str) -> None:
-    """ValueError where `root/split` has other classes than `root/train`."""
+    """ValueError if the classes of `root/split` are not those of `root/train`."""
     different = set(class_names(root / split)) ^ set(class_names(root / "train"))
     if different:
         names = ", ".join(sorted(different)[:10]) + (", ..." if len(different) > 10 else "")

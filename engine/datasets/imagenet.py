@@ -1,4 +1,4 @@
-"""ImageNet, and whatever else lies in class folders and does not fit in memory: streamed from disk.
+"""ImageNet, or any other class folders that do not fit in memory: read from disk in training.
 
 The 1,281,167 training and 50,000 validation images of ILSVRC 2012 (Russakovsky et al., 2015) in
 `root/train/<wnid>/*.JPEG` and `root/val/<wnid>/*.JPEG`; the latter are the test set of the papers.
@@ -87,7 +87,7 @@ def _test_folder(root: Path) -> str:
 
 
 def part_of_each(labels: torch.Tensor, fraction: float) -> torch.Tensor:
-    """Indices, ascending, of so large a part of the samples of each label, at least one of each."""
+    """Ascending indices of a share of the samples of each label, at least one of each label."""
     parts = []
     for label in labels.unique().tolist():
         of_label = (labels == label).nonzero()[:, 0]

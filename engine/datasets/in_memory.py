@@ -1,4 +1,4 @@
-"""Images in memory: one uint8 tensor on the device that trains on them."""
+"""Images in memory: one uint8 tensor on the device of the training."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Images:
     def batches(
         self, indices: Iterable[Tensor], augment: Augment | Crop, seed: int, epoch: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each of `indices`, its pixels (n, H, W, 3) uint8, augmented, and its labels (n,)."""
+        """For each batch of `indices`: augmented pixels (N, H, W, 3) uint8, and labels (N,)."""
         if isinstance(augment, Crop):
             raise ConfigError(
                 f"recipe.augment: {type(augment).__name__} acts on images while they are read, and "

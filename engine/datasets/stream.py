@@ -1,4 +1,4 @@
-"""Images on disk: decoded and cropped by worker processes while the network trains on others."""
+"""Images on disk: worker processes decode and crop the next batches during training."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -32,7 +32,7 @@ class ReadOptions:
 
 @dataclass(frozen=True)
 class Task:
-    """One batch, wholly: which pixels come of it depends on nothing else."""
+    """One batch; its pixels depend on nothing but these values."""
 
     crop: Crop
     seed: int
@@ -42,7 +42,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Stream:
-    """What `Images` is, for images that do not lie in memory; only `labels` are on the device."""
+    """Like `Images`, but the images stay on disk; only `labels` are on the device."""
 
     files: ImageFiles
     reading: ReadOptions
@@ -64,7 +64,7 @@ class Stream:
     def batches(
         self, indices: Iterable[Tensor], augment: Augment | Crop, seed: int, epoch: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each of `indices`, its pixels (n, H, W, 3) uint8 on the device, and its labels (n,).
+        """For each batch of `indices`: pixels (N, H, W, 3) uint8 and labels (N,), on the device.
 
         `augment` is a Crop; Identity, as in evaluation, is the centre crop. An image that cannot be
         read is an error; where it may be skipped, in training, its batch is smaller by it.
@@ -106,7 +106,7 @@ class Stream:
 
 
 def read_batch(files: ImageFiles, size: int, task: Task) -> tuple[Tensor, dict[int, str]]:
-    """Pixels (n, size, size, 3) uint8, and by position what is wrong with those that failed."""
+    """Pixels (N, size, size, 3) uint8, and position -> error for each unreadable image."""
     pixels = torch.zeros(len(task.indices), size, size, 3, dtype=torch.uint8)
     draws = uniform(task.seed, task.epoch, torch.tensor(task.indices), task.crop.draws).tolist()
     failures = {}

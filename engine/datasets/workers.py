@@ -1,4 +1,4 @@
-"""Processes that work ahead: torch's DataLoader, made to end well whatever happens to them."""
+"""Worker processes: torch's DataLoader, whose processes end with the run in every case."""
 
 import atexit
 import contextlib
@@ -19,7 +19,7 @@ from engine.signals import SIGNALS, ignore_signals
 
 
 def default_count() -> int:
-    """One for each core this process may use, but the one it uses; shared by the ranks here."""
+    """The number of cores minus one, divided by the number of ranks on this machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     ranks = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     return max(1, min(16, cores // ranks - 1))
@@ -58,7 +58,7 @@ class Workers:
         )
 
     def map(self, tasks: Iterable[Any]) -> Iterator[Any]:
-        """`work(task)` for each task, in their order, some of them worked on ahead."""
+        """`work(task)` for each task, in the order of the tasks; the processes work ahead."""
         if not self.count:
             yield from map(self.work, tasks)
             return
@@ -96,7 +96,7 @@ class Workers:
 
 
 class _Tasks:
-    """A sampler of DataLoader whose samples are what it is given before each epoch."""
+    """A sampler of DataLoader; its samples are set before each epoch."""
 
     tasks: Iterable[Any] = ()
 
@@ -113,9 +113,9 @@ class _Work(Dataset):
 
 
 class _Deaths:
-    """torch's handler of SIGCHLD raises in whatever line runs when a worker dies.
+    """torch's handler of SIGCHLD raises an error in any line, whenever a worker dies.
 
-    Deferred, it does so only where a result is waited for, and where that can be told.
+    The deferred handler raises only while a result is waited for, where the error can be told.
     """
 
     handler: Callable[[int, FrameType | None], None] | None = None
@@ -155,7 +155,7 @@ def _next(results: Iterator[Any]) -> Any:
 
 @contextlib.contextmanager
 def _failures_told() -> Iterator[None]:
-    """What goes wrong in a worker, as DataError in one line."""
+    """A context that turns an error of a worker into DataError, in one line."""
     try:
         with _Deaths.told():
             yield

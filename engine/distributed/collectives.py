@@ -1,4 +1,4 @@
-"""Collective operations over all ranks, in one line each where a rank is lost."""
+"""Collective operations over all ranks; a lost rank is told in one line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from engine.errors import ResourceError, first_line
 
 
 class RankLost(ResourceError):
-    """Another rank cannot be reached any more."""
+    """Another rank cannot be reached."""
 
 
 def all_reduce(tensor: Tensor, operation: dist.ReduceOp = dist.ReduceOp.SUM) -> None:
@@ -21,7 +21,7 @@ def all_reduce(tensor: Tensor, operation: dist.ReduceOp = dist.ReduceOp.SUM) -> 
 
 
 def all_gather(tensor: Tensor) -> Tensor:
-    """(world_size, n) from the (n,) of each rank; RankLost if a rank is gone."""
+    """(world_size, n) from the tensor (n,) of each rank; RankLost if a rank is gone."""
     rows = [torch.empty_like(tensor) for _ in range(dist.get_world_size())]
     with as_rank_lost():
         dist.all_gather(rows, tensor)
@@ -29,7 +29,7 @@ def all_gather(tensor: Tensor) -> Tensor:
 
 
 def broadcast(tensor: Tensor) -> None:
-    """Overwrite `tensor` with rank 0's, in place; RankLost if a rank is gone."""
+    """Overwrite `tensor` with that of rank 0, in place; RankLost if a rank is gone."""
     with as_rank_lost():
         dist.broadcast(tensor, 0)
 
@@ -47,7 +47,7 @@ def broadcast_bytes(data: bytes) -> bytes:
 
 @contextmanager
 def as_rank_lost() -> Iterator[None]:
-    """Turn what torch.distributed raises when a rank is gone into RankLost."""
+    """Turn the errors of torch.distributed for a lost rank into RankLost."""
     try:
         yield
     except RuntimeError as error:

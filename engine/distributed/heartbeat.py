@@ -1,4 +1,4 @@
-"""How the ranks of a run know of each other's end: a sign of life every second.
+"""A sign of life every second tells the ranks of a run when another rank ends.
 
 It goes over the store that torchrun keeps (or rank 0, without it), in a thread of its own: a rank
 that computes for long, or waits for a disk, lives; one that was stopped, or whose machine is gone,
@@ -21,7 +21,7 @@ EXIT_CODE = 3  # of a run that its machines cannot go on with
 
 
 class Heartbeat:
-    """A context in which this rank lives, and watches the others."""
+    """A context in which this rank sends signs of life and watches the other ranks."""
 
     def __init__(self, store: Store, rank: int, world: int) -> None:
         self.store = store
@@ -46,7 +46,7 @@ class Heartbeat:
         self._leave()
 
     def end(self, code: int) -> bool:
-        """Leave the exit code for the others; False if another rank ended before this one."""
+        """Tell the other ranks this exit code; False if another rank ended first."""
         try:
             first = self.store.add("ended", 1) == 1
             if first:
@@ -56,7 +56,7 @@ class Heartbeat:
             return True
 
     def ended(self) -> int | None:
-        """The exit code of the rank that ended first; None if none did so in its own words."""
+        """The exit code of the rank that ended first; None if no rank has told one."""
         try:
             if not self.store.add("ended", 0):
                 return None
@@ -65,7 +65,7 @@ class Heartbeat:
             return None
 
     def missing(self) -> str:
-        """Who gives no sign of life any more, in words; it takes three seconds."""
+        """The ranks without a sign of life, in words; the search takes three seconds."""
         time.sleep(3 * BEAT)
         now = time.monotonic()
         silent = [i for i, at in enumerate(self.heard) if now - at > 2 * BEAT]
@@ -89,7 +89,7 @@ class Heartbeat:
                 self._give_up(_gone(silent))
 
     def _give_up(self, why: str) -> None:
-        """End the process from here: its main thread may be waiting for the one that is silent."""
+        """End the process from this thread: the main thread may be waiting for the silent rank."""
         if self.end(EXIT_CODE):
             os.write(2, f"\n{why}; the run ends, and the same command resumes it\n".encode())
         self._leave()

@@ -1,6 +1,6 @@
-"""One process, or the several processes that torchrun started for this run.
+"""Join the processes that torchrun started for this run, if any.
 
-Importing this module imports no torch, so a finished run is recognised at once.
+This file imports no torch, so a finished run is recognised at once.
 """
 
 import os
@@ -11,13 +11,13 @@ from engine.distributed.ranks import SINGLE_PROCESS, Ranks
 
 
 def world_size() -> int:
-    """How many processes torchrun started; 1 without it."""
+    """The number of processes that torchrun started; 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
 @contextmanager
 def process_group(identity: str) -> Iterator[Ranks]:
-    """The ranks of this run, until it ends; each must have been started with one `identity`."""
+    """A context with the ranks of this run; all must have the same `identity`."""
     if world_size() == 1:
         yield SINGLE_PROCESS
         return

@@ -1,4 +1,4 @@
-"""Several ranks: torch.distributed, gloo on CPUs and nccl on GPUs, and how they end together.
+"""Several ranks by torch.distributed, gloo on CPUs and nccl on GPUs, which end together.
 
 The ranks talk over gloo where the CPU must know (who was signaled, what rank 0 read), over nccl
 where only GPUs do. Whatever ends one rank ends all: the first to end tells why, and leaves its
@@ -36,7 +36,7 @@ PATIENCE = timedelta(minutes=30)  # with a rank that lives; one that does not is
 
 @contextmanager
 def init_process_group(identity: str) -> Iterator["MultiProcess"]:
-    """All ranks, in a context that they leave together and with one exit code."""
+    """A context with all ranks; the ranks leave together, with one exit code."""
     store, rank, world = next(dist.rendezvous("env://", timeout=PATIENCE))
     on_gpus = torch.cuda.is_available() and dist.is_nccl_available()
     own = dist.PrefixStore("attnbench", store.clone())  # a connection of its own
@@ -60,7 +60,7 @@ def init_process_group(identity: str) -> Iterator["MultiProcess"]:
 
 
 class MultiProcess:
-    """One of `world` ranks; engine.distributed.ranks.Ranks says what the methods do."""
+    """One of several ranks; engine.distributed.ranks.Ranks describes the methods."""
 
     def __init__(self, rank: int, world: int) -> None:
         self.rank = rank
@@ -114,7 +114,7 @@ class MultiProcess:
     def all_reduce_gradients(
         self, model: nn.Module, loss: Tensor, hits: Tensor, here: int, whole: int
     ) -> tuple[Tensor, Tensor]:
-        """The ranks' gradients are shares of one, so they are added: all in one message.
+        """Add the gradients of the ranks, which are shares of one gradient, in one message.
 
         Where images that cannot be read are left out, the shares are of fewer.
         """
@@ -138,7 +138,7 @@ class MultiProcess:
         return convert_sync_batchnorm(model)
 
     def require_same(self, identity: str) -> None:
-        """ConfigError on a rank that was started with other options than rank 0."""
+        """ConfigError if this rank was started with other options than rank 0."""
         if self.broadcast_result(lambda: identity) != identity:
             raise ConfigError(f"rank {self.rank} was started with other options than rank 0")
 
@@ -157,7 +157,7 @@ class MultiProcess:
 
 
 def _end(error: BaseException, heartbeat: Heartbeat) -> None:
-    """Have the first rank that ends tell why, and the others leave with its exit code."""
+    """A context: the first rank that ends says why, and all leave with its exit code."""
     ignore_signals()  # torchrun sends them to those that are left
     if isinstance(error, RankLost):
         code = heartbeat.ended()
@@ -172,7 +172,7 @@ def _end(error: BaseException, heartbeat: Heartbeat) -> None:
 
 
 def _tell(message: str, code: int, heartbeat: Heartbeat) -> int:
-    """Say it, unless another rank has ended before; the exit code of the run."""
+    """Print the error, unless another rank ended before; return the exit code of the run."""
     if heartbeat.end(code):
         print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr, flush=True)
         return code

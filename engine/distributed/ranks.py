@@ -1,4 +1,4 @@
-"""The processes of one run, its ranks: one, or as many as torchrun started.
+"""The ranks of a run: its processes, one or several.
 
 Rank 0 decides and writes; the others follow it and keep the same weights, step by step. Nothing
 here imports torch, so that a finished run is recognised at once.
@@ -14,55 +14,58 @@ T = TypeVar("T")
 
 
 class Ranks(Protocol):
-    """What a run asks of its ranks. All of them call each method at the same point of the run,
-    but for `device`, `part` and `total`, which ask nobody."""
+    """The operations of a run over its ranks.
+
+    All ranks call a method at the same point of the run. `device`, `shard` and `gradient_images`
+    exchange no message and can be called by any rank alone.
+    """
 
     rank: int
     world_size: int
 
     def device(self, name: str) -> str:
-        """The device of this rank, where `device=name` was said."""
+        """The device of this rank for the option `device=name`."""
 
     def run_on_rank_zero(self, do: Callable[..., T], *arguments: object) -> T | None:
-        """What rank 0 does alone; None on the others, which do not wait for it."""
+        """Call the function on rank 0; the other ranks do not wait and get None."""
 
     def broadcast_result(self, do: Callable[..., T], *arguments: object) -> T:
-        """What rank 0 does alone, and what comes of it (JSON) on all."""
+        """Call the function on rank 0; all ranks get its result, which must fit JSON."""
 
     def all_reduce_max(self, number: int) -> int:
-        """The largest of what the ranks say."""
+        """The largest of the numbers of all ranks."""
 
     def broadcast_state(
         self, snapshot: Callable[[], bytes], restore: Callable[[bytes], None]
     ) -> None:
-        """Restore rank 0's snapshot on the others."""
+        """Give all ranks the state of rank 0."""
 
     def broadcast_buffers(self, tensors: Sequence["Tensor"]) -> None:
-        """Give the others rank 0's values of these, in place."""
+        """Overwrite these tensors with those of rank 0, in place."""
 
     def shard(self, batch: "Tensor") -> "Tensor":
-        """The share of this rank in the indices of a batch; shares differ by one at most."""
+        """This rank's share of the indices of a batch; shares differ by at most one image."""
 
     def gradient_images(self, here: int, whole: int) -> int:
-        """Of how many images the gradient is a mean: `here` are there of a batch of `whole`."""
+        """Number of images the gradient is averaged over; this rank holds `here` of `whole`."""
 
     def all_reduce_gradients(
         self, model: "nn.Module", loss: "Tensor", hits: "Tensor", here: int, whole: int
     ) -> tuple["Tensor", "Tensor"]:
-        """Make the gradients of `model` those of the whole batch; its loss and its hits (2,)."""
+        """Sum the gradients of `model` over the ranks; return loss and hits (2,) of the batch."""
 
     def all_gather(self, values: "Tensor", indices: "Tensor", count: int) -> "Tensor":
-        """(k, count) from the (k, n) that each rank has of its `indices`, in their order."""
+        """(k, count) in the order of the images, from (k, n) of each rank for its `indices`."""
 
     def convert_sync_batchnorm(self, model: "nn.Module") -> "nn.Module":
-        """`model`, its batch norms taking their statistics from the batch of all ranks."""
+        """`model` with batch norms over the batch of all ranks."""
 
     def require_enough_images(self, batch_size: int, train: int, *measured: int) -> None:
-        """ConfigError where a batch of so many images, or a split, leaves a rank too few."""
+        """ConfigError if a batch or a split has too few images for a rank."""
 
 
 class SingleProcess:
-    """The only rank of its run."""
+    """The only rank of a run."""
 
     rank, world_size = 0, 1
 

@@ -1,4 +1,4 @@
-"""Batch norm whose statistics are those of the batch of all ranks.
+"""Batch norm over the batch of all ranks.
 
 torch's own SyncBatchNorm runs on GPUs only. This one runs wherever the ranks can talk, and gives a
 run on several ranks the numbers of a run on one.
@@ -13,7 +13,7 @@ from engine.distributed.collectives import all_gather, all_reduce
 
 
 class SyncBatchNorm(_BatchNorm):
-    """nn.BatchNorm1d and 2d over (N, C, ...), N being the sum over the ranks."""
+    """nn.BatchNorm1d and 2d of (N, C, ...); N is summed over the ranks."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
@@ -34,7 +34,7 @@ class SyncBatchNorm(_BatchNorm):
 
 
 def convert_sync_batchnorm(model: nn.Module) -> nn.Module:
-    """`model` with every batch norm replaced, its parameters, buffers and names as they were."""
+    """`model` with every batch norm replaced; parameters, buffers and names stay."""
     for name, child in model.named_children():
         setattr(model, name, convert_sync_batchnorm(child))
     if not isinstance(model, nn.BatchNorm1d | nn.BatchNorm2d) or not model.track_running_stats:

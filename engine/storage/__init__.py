@@ -1,1 +1,1 @@
-"""What a run leaves on disk, and how it stays whole. Importing this package imports no torch."""
+"""The files of a run, and how they stay whole. Importing this package imports no torch."""

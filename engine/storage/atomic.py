@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and one line to say where the disk does not take them."""
+"""Write files that are whole or not there; an error of the disk is told in one line."""
 
 import errno
 import json
@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from engine.errors import ConfigError, ResourceError
 
-UNFINISHED = ".tmp"  # what a killed process leaves ends in it
+UNFINISHED = ".tmp"  # the ending of a file that a killed process leaves
 NO_FSYNC_OF_FOLDERS = (errno.EINVAL, errno.ENOTSUP)  # some network file systems
 
 
@@ -19,7 +19,7 @@ NO_FSYNC_OF_FOLDERS = (errno.EINVAL, errno.ENOTSUP)  # some network file systems
 def replacing(
     path: Path, check: Callable[[Path], None] = lambda new: None, keep: Path | None = None
 ) -> Iterator[IO[bytes]]:
-    """A file to write to, which takes the place of `path` in one step when all of it is on disk.
+    """A file to write to. It replaces `path` in one step when all its bytes are on disk.
 
     `check` reads the new file back, and may raise, before it does; the old one goes to `keep`.
     """
@@ -45,7 +45,7 @@ def writing(path: Path) -> Iterator[None]:
     """Turn an error of the disk into ResourceError, which names the path and the bytes."""
     try:
         yield
-    except (OSError, RuntimeError) as error:  # torch's writer stumbles over what it then hides
+    except (OSError, RuntimeError) as error:  # torch's writer hides the OSError behind its own
         cause = error if isinstance(error, OSError) else error.__context__
         if not isinstance(cause, OSError):
             raise
@@ -67,7 +67,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The contents, or None where there is no such file; ConfigError where it is no JSON."""
+    """The contents of a JSON file; None if there is no file, ConfigError if it is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -77,7 +77,7 @@ def read_json(path: Path) -> Any:
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """ConfigError if fewer bytes are free in `folder` than a run is sure to write there."""
+    """ConfigError if fewer than `needed` bytes are free in `folder`."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise ConfigError(
@@ -94,7 +94,7 @@ def _free(path: Path) -> str:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the disk know the names in `folder`, too."""
+    """Put the names of the files in `folder` on disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

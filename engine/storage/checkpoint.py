@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there: written to another name, synced, read back, renamed.
+"""Checkpoints that are whole or not there: written to a temporary name, synced, read back, renamed.
 
 The newest two are kept. The CRC of each record, which torch itself does not check, shows whether a
 checkpoint is damaged; then the checkpoint before it is used. Loading runs no code:
@@ -28,7 +28,7 @@ class Damaged(ValueError):
 
 
 class Writer:
-    """Writes the checkpoints of `folder` in a thread, one at a time, every `seconds` at most.
+    """Write the checkpoints of `folder` in a thread, one at a time, at most every `seconds`.
 
     A context: it waits for the last write at its end. An error of the thread is raised by the next
     call of `due`, `start` or `wait`.
@@ -62,7 +62,7 @@ class Writer:
         return elapsed >= self.seconds and not (in_epoch and self.seconds == 0)
 
     def start(self, state: dict[str, Any]) -> None:
-        """Begin to write `state`, which must not change any more; wait for the write before it."""
+        """Begin to write `state`, which must not change; wait for the end of the write before."""
         self.wait()
         self.last = time.monotonic()
         # The number of threads belongs to the thread that trains, so it is read here.
@@ -71,7 +71,7 @@ class Writer:
         self.thread.start()
 
     def wait(self) -> None:
-        """Until nothing is being written any more; raises the error of the last write."""
+        """Wait for the end of the write; raise its error."""
         if self.thread is not None:
             self.thread.join()
             self.thread = None
@@ -108,7 +108,7 @@ def _header() -> dict[str, Any]:
 
 
 def load(folder: Path, like: dict[str, Any]) -> dict[str, Any] | None:
-    """The newest checkpoint that is whole, on the CPU; None if there is no checkpoint.
+    """The newest whole checkpoint in `folder`, on the CPU; None if there is no checkpoint.
 
     A run on the CPU that had another number of threads is told so: sums are taken in another order.
     ConfigError if there are checkpoints and none can be used (to begin again would lose the run),
@@ -193,7 +193,7 @@ def _is_whole(path: Path) -> bool:
 
 
 def _differences(state: dict[str, Any], like: dict[str, Any]) -> Iterator[str]:
-    """Why `state` cannot be loaded into the run that `like` is the state of, in words."""
+    """The reason why a run with the state `like` cannot load `state`; None if it can."""
     yield from _other_keys(state, like)
     if "optimizer" in state and _groups(state) != _groups(like):
         yield "its optimizer has other parameters"

@@ -1,4 +1,4 @@
-"""One process at a time in a directory, whichever machine it is on.
+"""One process at a time in a directory, on one machine or on several.
 
 The lock is the kernel's (flock), so it ends with its holder, however that ends; the file `lock`
 says who that is. Not every network file system tells other machines of a flock. The holder
@@ -21,14 +21,14 @@ from typing import IO
 from engine.errors import ConfigError
 
 BEAT = 5.0  # seconds between two renewals
-WATCH = 20.0  # seconds that another machine's lock is watched
+WATCH = 20.0  # seconds for which the lock of another machine is watched
 LINGER = 15.0  # seconds that a killed process's children may hold on to its lock
-ATTEMPTS = 50  # to find the folder in place: another process may be taking it away
+ATTEMPTS = 50  # to find the folder: another process may be removing it
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Make `folder` and hold it; OSError if that cannot be, ConfigError if another process does."""
+    """Make `folder` and hold its lock; ConfigError if another process holds the lock."""
     with _taken(folder / "lock") as lock:
         done = threading.Event()
         beat = threading.Thread(target=_renew, args=(lock, done), daemon=True)
@@ -43,7 +43,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _taken(path: Path) -> IO[str]:
-    """The lock file, open and held by this process, whose name is in it."""
+    """The open lock file, held by this process, with the name of this process in it."""
     for attempt in range(1, ATTEMPTS + 1):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,7 @@ def _taken(path: Path) -> IO[str]:
         except BaseException:
             lock.close()
             raise
-        lock.close()  # the process before us took it away when it left
+        lock.close()  # the process before removed the file when it ended
     raise ConfigError(f"{path.parent} is taken and left by other processes all the time; try again")
 
 
@@ -88,7 +88,7 @@ def _flock(lock: IO[str], path: Path) -> None:
 
 
 def _watch(lock: IO[str], path: Path) -> None:
-    """ConfigError if another machine left the lock, and is seen to be there still."""
+    """ConfigError if the lock is of another machine, and that machine still renews it."""
     holder = _holder(lock)
     if not holder or holder.endswith(f" on {socket.gethostname()}"):
         return
@@ -111,7 +111,7 @@ def _holder(lock: IO[str]) -> str:
 
 
 def _died_here(holder: str) -> bool:
-    """Whether it ran on this machine and is no more: its children have the lock, not for long."""
+    """Whether the holder ran on this machine and has ended; its children may hold the lock."""
     found = re.fullmatch(r"process (\d+) on (.+)", holder)
     if not found or found[2] != socket.gethostname():
         return False
@@ -119,7 +119,7 @@ def _died_here(holder: str) -> bool:
         os.kill(int(found[1]), 0)
     except ProcessLookupError:
         return True
-    except PermissionError:  # it is somebody else's
+    except PermissionError:  # the process belongs to another user
         pass
     return False
 

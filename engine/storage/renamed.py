@@ -1,4 +1,4 @@
-"""Old names of classes and options, and the names they have today.
+"""Old names of classes and options, and their names of today.
 
 Stored configurations are read through these tables: a run does not depend on the file or the name
 of a class, so moving or renaming a class leaves every finished run finished. The command line
@@ -27,12 +27,12 @@ OPTIONS = {"tail": "epilogue"}
 
 
 def class_name(name: str) -> str:
-    """Today's name of a class, or the name as it is."""
+    """The name of today of a class; a name that was never changed stays."""
     return CLASSES.get(name, name)
 
 
 def option(key: str) -> str:
-    """Today's name of a dotted option: `tail.devices` is `epilogue.devices`."""
+    """The name of today of a dotted option: `tail.devices` becomes `epilogue.devices`."""
     return ".".join(OPTIONS.get(part, part) for part in key.split("."))
 
 

@@ -1,14 +1,14 @@
-"""The directory of one run: who may write there, what was asked for, and what came out.
+"""The directory of one run: its lock, its configuration and its files.
 
-    config.yaml          what was asked for, every value resolved
+    config.yaml          the configuration, every value resolved
     metrics.jsonl        one line per finished epoch
     last.pt previous.pt  the newest checkpoint, and the one before it
     events.out.*         TensorBoard
-    lock                 while a process is at work there
+    lock                 exists while a process trains the run
     weights.safetensors  the final weights
-    result.json          written last: the run is finished if it is there
+    result.json          written last; a run with this file is finished
 
-Nothing here imports torch, so that a finished run is recognised at once.
+This file imports no torch, so a finished run is recognised at once.
 """
 
 import hashlib
@@ -26,18 +26,18 @@ from engine.storage.atomic import UNFINISHED, read_json, write_text
 from engine.storage.lock import locked
 from engine.storage.renamed import modernize
 
-# Where a run happens is no part of what it is.
+# The machine of a run is no part of its identity.
 MACHINE_OPTIONS = (
     "device", "out", "checkpoint_seconds", "graph", "data.root", "data.workers", "data.timeout",
 )  # fmt: skip
-# Options with the value that runs had before there was a choice.
+# Newer options, with the value that older runs had.
 ADDED_OPTIONS = {"syncbn": False, "compile": None, "deterministic": True}
 
 
 class RunDir:
-    """`path`, the resolved `config` it is for, and the `labels` to file its result under.
+    """The directory `path` of the run with the resolved configuration `config`.
 
-    Labels are the names of the choices (data, model, attn, recipe), what else was overridden
+    `labels` go into the result: the choices (data, model, attn, recipe), the other changed options
     (other), and the seed.
     """
 
@@ -48,11 +48,11 @@ class RunDir:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the configuration, without what belongs to the machine."""
+        """SHA-256 of the configuration without the options of the machine."""
         return hashlib.sha256(json.dumps(_identity(self.config)).encode()).hexdigest()
 
     def result(self) -> dict[str, Any] | None:
-        """The result of the finished run; None if unfinished; ConfigError if the run is another."""
+        """The result; None if the run is unfinished; ConfigError if another run is stored here."""
         self._compare()
         path = self.path / "result.json"
         result = read_json(path)
@@ -62,7 +62,7 @@ class RunDir:
 
     @contextmanager
     def claim(self) -> Iterator[None]:
-        """Hold the directory against other processes and note in it what it is for."""
+        """A context that holds the directory's lock and stores the configuration."""
         with ExitStack() as held:
             held.callback(_remove_if_empty, self.path)
             with as_config_error(f"{self.path} cannot be written to"):
@@ -75,7 +75,7 @@ class RunDir:
             yield
 
     def differences(self) -> list[str] | None:
-        """How the configuration stored in the directory differs, as `key: stored -> asked for`.
+        """The differences of the stored configuration, as `key: stored -> given`.
 
         None where no configuration is stored; ConfigError where the stored one cannot be read.
         """
@@ -100,7 +100,7 @@ class RunDir:
             )
 
     def _leave(self) -> None:
-        """Take away what `claim` made if nothing came of it."""
+        """Remove the files that `claim` made, if the run wrote nothing else."""
         if {file.name for file in self.path.iterdir()} <= {"lock", "config.yaml"}:
             (self.path / "config.yaml").unlink(missing_ok=True)
 
@@ -114,7 +114,7 @@ def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def flatten(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested mappings by their dotted keys; lists are leaves."""
+    """(dotted key, value) of each leaf of nested mappings; a list is a leaf."""
     if not isinstance(tree, Mapping):
         yield prefix, tree
         return

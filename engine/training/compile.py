@@ -1,7 +1,7 @@
 """The network compiled by torch.compile, for the steps of training.
 
-The plain network is still saved, averaged, evaluated and inspected: it shares the weights and
-buffers, and hooks see its modules.
+The plain network shares weights and buffers with the compiled one. The plain network is saved,
+averaged and evaluated, and hooks see its modules.
 """
 
 from collections.abc import Callable
@@ -12,21 +12,21 @@ from torch import nn
 from engine.errors import ConfigError, first_line
 
 MODES = ("default", "reduce-overhead", "max-autotune")  # the last two record CUDA graphs
-TOGETHER = 64  # compiled networks and batch sizes in one process; Dynamo's own limit is 8
+TOGETHER = 64  # compiled networks and batch sizes in one process; Dynamo's default is 8
 
 
 def compiled(
     function: nn.Module | Callable, mode: str, device: str, parts: int, graphs: bool = True
 ) -> Callable:
-    """`function` compiled, for batches that are worked through in so many `parts`.
+    """`function` compiled, for batches in `parts` parts.
 
-    Each batch size is compiled by itself when it first comes. That takes longer than one form for
-    all sizes, but the numbers must not depend on which size came first: a resumed run may begin
-    with the last batch of an epoch. For the same reason nothing is chosen by timing, except by
-    max-autotune. Everything that this process compiled before is dropped.
+    Each batch size is compiled when it comes first. One form for all sizes would take less time,
+    but the numbers must not depend on the size that came first: a resumed run may begin with the
+    last batch of an epoch. For the same reason only max-autotune chooses kernels by timing. All
+    that this process compiled before is dropped.
 
-    Without `graphs` no mode records CUDA graphs: the caller captures a larger one.
-    ConfigError where nothing can be compiled, or not in this mode.
+    Without `graphs`, no mode records CUDA graphs: the caller captures a larger graph.
+    ConfigError if nothing can be compiled on this machine, or not in this mode.
     """
     if mode not in MODES:
         raise ConfigError(f"compile={mode}: choose from {', '.join(MODES)}, null")

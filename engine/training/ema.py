@@ -1,4 +1,4 @@
-"""Which weights are measured and kept: the last ones, or their exponential moving average."""
+"""The weights to evaluate and keep: the last ones, or their exponential moving average."""
 
 import copy
 from typing import Any, Protocol
@@ -9,7 +9,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Average(Protocol):
-    """`model` is the network that is measured; `update` follows each update of the weights."""
+    """`model` is the network to evaluate; `update` is called after each update of the weights."""
 
     model: nn.Module
 
@@ -21,7 +21,7 @@ class Average(Protocol):
 
 
 class NoEMA:
-    """No average: the network is measured as it is trained."""
+    """No average: the trained network is evaluated."""
 
     def __init__(self, model: nn.Module) -> None:
         self.model = model
@@ -39,8 +39,8 @@ class NoEMA:
 class ModelEMA:
     """average ← d·average + (1 - d)·weights after each update, batch norm's statistics included.
 
-    d is `decay`, but min(decay, (1 + step)/(10 + step)) at first, so that a short run does not end
-    with the average of its start. The step is an argument: there is no counter to restore.
+    d is min(decay, (1 + step)/(10 + step)): the first weights of a short run count little.
+    The caller counts the steps, so the average has no counter to restore.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:

@@ -1,8 +1,9 @@
 """The step of training as one CUDA graph: captured once, then replayed by a single launch.
 
-A step of a ResNet-20 launches some 700 kernels, which takes the host longer than the device takes
-to run them. A graph reads only tensors at fixed addresses: the indices of the batch, the key of
-the epoch and the learning rate are copied there before each replay, and nothing is read back.
+A step of a ResNet-20 launches some 700 kernels. The host needs more time to launch the kernels than
+the device needs to run them. A graph reads only tensors at fixed addresses: the indices of the
+batch, the key of the epoch and the learning rate are copied there before each replay, and nothing
+is read back.
 """
 
 import sys
@@ -19,11 +20,11 @@ from engine.training.optimizer import is_fused
 from engine.training.run import Run
 from engine.transforms.normalize import Normalize
 
-WARM_UP = 3  # steps before a capture: libraries and the compiler allocate and choose in them
+WARM_UP = 3  # steps before a capture; libraries and the compiler allocate memory in these steps
 
 
 def use_graphs(run: Run, images: dict[str, Images], normalize: Normalize, wanted: bool) -> None:
-    """Have `run` train and evaluate by CUDA graphs, or say in one line why it does not."""
+    """Make `run` train and evaluate by CUDA graphs, or print one line with the reason against."""
     if not wanted or run.device.type != "cuda":
         return
     if reason := why_no_graph(run, images["train"]):
@@ -34,7 +35,7 @@ def use_graphs(run: Run, images: dict[str, Images], normalize: Normalize, wanted
 
 
 def why_no_graph(run: Run, images: Images) -> str | None:
-    """What keeps a step from being one CUDA graph, in words; None if nothing does."""
+    """The reason why the step of `run` cannot be one CUDA graph; None if it can."""
     recipe = run.recipe
     reasons = {
         "the images are not in memory": not isinstance(images, Images),
@@ -48,21 +49,21 @@ def why_no_graph(run: Run, images: Images) -> str | None:
 
 
 class StepGraph:
-    """`graph(batch)` is one update of `run` from the images with the indices `batch`, (n,)."""
+    """`graph(batch)` is one update of `run` from the images with the indices `batch` (N,)."""
 
     def __init__(self, run: Run, images: Images, normalize: Normalize) -> None:
         self.run, self.images = run, images
         self.normalize = normalize.on(images.pixels.shape[2], run.device)
         self.augment = run.recipe.augmentation
-        self.key = torch.zeros((), dtype=torch.int64, device=run.device)  # of the epoch
+        self.key = torch.zeros((), dtype=torch.int64, device=run.device)  # the key of the epoch
         self.epoch = -1
         self.front: Callable[..., tuple[Tensor, Tensor]] = self.forward
         if run.compile is not None:
             self.front = compiled(self.forward, run.compile, str(run.device), 1, graphs=False)
-        self.captured: dict[int, _Captured] = {}  # by the size of the batch
+        self.captured: dict[int, _Captured] = {}  # batch size -> graph
 
     def __call__(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss and the correct guesses (2,) of one update; valid until the next call."""
+        """The loss and the numbers of top-1 and top-5 hits (2,); valid until the next call."""
         if self.epoch != self.run.epoch:
             self.epoch = self.run.epoch
             self.key.fill_(fold_in(self.run.seed, self.epoch))
@@ -72,7 +73,7 @@ class StepGraph:
         return self.captured[size](batch)
 
     def body(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """All that a graph holds: images, forward pass, loss, backward pass, update."""
+        """The content of the graph: images, forward pass, loss, backward pass, update."""
         run = self.run
         run.optimizer.zero_grad(set_to_none=True)
         loss, right = self.front(self.images.pixels, self.images.labels, batch, self.key)
@@ -83,7 +84,7 @@ class StepGraph:
     def forward(
         self, pixels: Tensor, labels: Tensor, batch: Tensor, key: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Loss and correct guesses (2,) of the images with the indices `batch`."""
+        """Loss and numbers of hits (2,) of the images with the indices `batch`."""
         draws = uniform_from(batch + key, self.augment.draws)
         chosen, targets = pixels.index_select(0, batch), labels.index_select(0, batch)
         x = self.normalize(self.augment(chosen, draws))
@@ -94,7 +95,7 @@ class StepGraph:
 
 
 class EvaluationGraph:
-    """`graph(pixels)` are the logits of the measured network; valid until the next call."""
+    """`graph(pixels)` are the logits of the evaluated network; valid until the next call."""
 
     def __init__(self, run: Run, normalize: Normalize) -> None:
         self.run, self.normalize = run, normalize
@@ -112,7 +113,7 @@ class EvaluationGraph:
 
 
 class _Captured:
-    """`body(x)`, run as it is WARM_UP times, then captured for inputs of the shape of `x`."""
+    """`body(x)`: run WARM_UP times, then captured for inputs of the shape of `x`."""
 
     def __init__(self, body: Callable, x: Tensor) -> None:
         self.body = body
@@ -135,7 +136,7 @@ class _Captured:
         return self.output
 
     def _on_side_stream(self) -> object:
-        """Captures need a stream of their own, and what is initialized for it lazily."""
+        """Libraries initialize a stream on first use, which must happen before the capture."""
         self.stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self.stream):
             output = self.body(self.input)
@@ -144,7 +145,7 @@ class _Captured:
 
 
 def topk_correct(logits: Tensor, labels: Tensor) -> Tensor:
-    """(2, N) bool: the label is the best guess; it is among the best five (or all, if fewer)."""
+    """(2, N) bool: the label is the best guess; the label is among the best five guesses."""
     guesses = logits.topk(min(5, logits.shape[1])).indices
     right = guesses == labels[:, None]
     return torch.stack([right[:, 0], right.any(1)])

@@ -1,7 +1,7 @@
-"""What a run says while it trains: a line on the terminal, a line on disk, a point in TensorBoard.
+"""The log of a run: for each epoch a line on the terminal, a line on disk, points in TensorBoard.
 
-`metrics.jsonl` holds nothing that depends on the clock: a run that was interrupted ends with the
-same file as one that was not.
+`metrics.jsonl` holds nothing that depends on the clock: an interrupted run and an uninterrupted run
+end with the same file.
 """
 
 import json
@@ -21,8 +21,8 @@ from engine.storage.run_dir import RunDir, flatten
 from engine.training.gate_stats import GateStatistics
 from engine.training.run import Run
 
-METRICS = ("test/top1", "test/top5", "test/best_top1")  # beside the hparams, their last values
-LAYOUT = {  # custom scalars: in one chart, a curve for each stage
+METRICS = ("test/top1", "test/top5", "test/best_top1")  # TensorBoard shows them beside hparams
+LAYOUT = {  # charts of TensorBoard with a curve for each stage
     "attention": {
         "gates, mean by stage": ["Multiline", ["gate/.*/mean"]],
         "gates, deviation by stage": ["Multiline", ["gate/.*/std"]],
@@ -32,7 +32,10 @@ LAYOUT = {  # custom scalars: in one chart, a curve for each stage
 
 
 class RunLogger:
-    """The log of `run` in `folder`, from the epochs it has behind it on."""
+    """The log of `run` in `folder`; it goes on after the epochs that the run has finished.
+
+    ConfigError if the log lacks epochs of the checkpoint.
+    """
 
     def __init__(self, folder: RunDir, run: Run) -> None:
         self.path = folder.path / "metrics.jsonl"
@@ -43,10 +46,10 @@ class RunLogger:
         if [row.get("epoch") for row in self.rows] != list(range(1, epoch + 1)):
             raise ConfigError(f"{self.path} lacks epochs that the checkpoint has; restore it")
         write_text(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
-        if not epoch:  # of an attempt that came to nothing, nothing is shown
+        if not epoch:  # an attempt without a finished epoch leaves no curve
             for stale in folder.path.glob("events.out.*"):
                 stale.unlink()
-        # Points a killed process wrote beyond its checkpoint are dropped from purge_step on.
+        # A killed process may have written points after its checkpoint; purge_step drops them.
         self.events = folder.path / "events.out.tfevents"
         with writing(self.events):
             self.board = SummaryWriter(folder.path, purge_step=epoch + 1)
@@ -58,11 +61,11 @@ class RunLogger:
         return self
 
     def __exit__(self, *error: object) -> None:
-        with suppress(OSError):  # what the disk did not take was said when it happened
+        with suppress(OSError):  # a failed write was reported when it happened
             self.board.close()
 
     def epoch(self, run: Run, passes: dict[str, dict[str, float]]) -> None:
-        """Note the epoch that `run` ends: the scalars of each pass ("train", "val", "test")."""
+        """Log the epoch that `run` ends: the numbers of each pass ("train", "val", "test")."""
         epoch, scalars = run.epoch + 1, dict(flatten(passes))
         row = {"epoch": epoch} | scalars
         self.rows.append(row)
@@ -80,7 +83,7 @@ class RunLogger:
         tqdm.write(self.whose + _line(row, run))
 
     def attention(self, run: Run, seen: GateStatistics) -> None:
-        """Show in TensorBoard what the attention of `run` does in the epoch that it ends."""
+        """Log the gates and decisions of the attention in the epoch that `run` ends."""
         epoch = run.epoch + 1
         scalars = seen.scalars()
         with writing(self.events):
@@ -96,7 +99,7 @@ class RunLogger:
         return list(_whole(self.path.read_text())) if self.path.exists() else []
 
     def _introduce(self, folder: RunDir) -> None:
-        """The configuration as text, and hparams of this run: add_hparams would make another."""
+        """Log the configuration as text and as hparams; add_hparams would make a second run."""
         leaves = {name: str(value) for name, value in flatten(folder.config)}
         table = "\n".join(f"| `{name}` | {value} |" for name, value in leaves.items())
         self.board.add_text("config", f"| option | value |\n|---|---|\n{table}", 0)
@@ -105,7 +108,7 @@ class RunLogger:
 
 
 class NullLogger:
-    """The log of a rank that is not the first."""
+    """No log: for all ranks but rank 0."""
 
     rows: Sequence[dict[str, Any]] = ()
 
@@ -123,7 +126,7 @@ class NullLogger:
 
 
 def _whose(labels: Mapping[str, Any]) -> str:
-    """For processes that share a terminal, as the runs of a sweep that goes on side by side."""
+    """The run's name before each line, for runs side by side that share a terminal."""
     return f"{labels['model']} {labels['attn']} seed {labels['seed']}  "
 
 
@@ -140,7 +143,7 @@ def _line(row: dict[str, Any], run: Run) -> str:
 
 
 def _whole(lines: str) -> Iterator[dict[str, Any]]:
-    """The rows, but for those that a killed process or a failing disk left in pieces."""
+    """The rows, without lines that a killed process or a failing disk left incomplete."""
     for line in lines.splitlines():
         with suppress(ValueError):
             if isinstance(row := json.loads(line), dict):

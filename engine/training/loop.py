@@ -1,4 +1,4 @@
-"""The two passes over the images: training and evaluation."""
+"""One epoch of training, one update, and one evaluation."""
 
 import math
 import time
@@ -20,16 +20,16 @@ from engine.training.run import Run
 from engine.transforms.batch import Identity
 from engine.transforms.normalize import Normalize
 
-EVALUATION_BATCH = 250  # images, on each rank
-GRAPH_EVALUATION_BATCH = 1000  # where a CUDA graph evaluates
-LOOKS = 20  # at the loss in an epoch, at least
-BETWEEN = 50  # steps between two looks, at most: each look waits for the device
+EVALUATION_BATCH = 250  # images on each rank
+GRAPH_EVALUATION_BATCH = 1000  # images, for an evaluation by CUDA graph
+LOOKS = 20  # the loss is read at least this often in an epoch
+BETWEEN = 50  # steps between two looks, at most; each look waits for the device
 CHECKPOINT = 1  # a request for a checkpoint; the numbers of signals are larger
 
 
 def pause(run: Run, writer: Writer, interruption: Interruption, in_epoch: bool = True) -> None:
-    """Between two steps: start a checkpoint if one is due; save and leave if a signal came."""
-    last = run.epoch == run.recipe.epochs  # the end of the run is saved by itself
+    """Between two steps: start a checkpoint if one is due; after a signal, save and exit."""
+    last = run.epoch == run.recipe.epochs  # fit saves the end of the run
     due = run.ranks.rank == 0 and not last and writer.due(in_epoch)
     request = interruption.signal_or(CHECKPOINT if due else 0)
     if request == CHECKPOINT:
@@ -43,10 +43,11 @@ def pause(run: Run, writer: Writer, interruption: Interruption, in_epoch: bool =
 def train_epoch(
     run: Run, images: Images, normalize: Normalize, check: Callable[[], None]
 ) -> dict[str, float]:
-    """The rest of the epoch that `run` is in; its lr, mean loss, top1 and top5 (%), all of it.
+    """Train the rest of the epoch of `run`; return lr, mean loss, and top1 and top5 in %.
 
-    `check` is called between two steps, where the run can be saved and left. The accuracy is that
-    of the augmented images; an image mixed of two counts by the class it has most of.
+    `check` is called between two steps, where the run can be saved. The numbers are those of the
+    whole epoch and of augmented images; the class of a mixed image is the class of its larger part.
+    NonFiniteError if a number is NaN or infinite.
     """
     batches = _batches(run, len(images))
     steps, remaining = len(batches), sum(map(len, batches[run.step :]))
@@ -60,7 +61,7 @@ def train_epoch(
             check()
             graph_step(run, batch, steps) if run.graph else train_step(run, *batch)
             bar.update()
-            if run.step % look == 0:  # at the same step on all ranks
+            if run.step % look == 0:  # the same step on all ranks
                 loss = run.losses[-1].item()
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
                 if not math.isfinite(loss):
@@ -74,7 +75,7 @@ def train_epoch(
 
 
 def _batches(run: Run, images: int) -> tuple[Tensor, ...]:
-    """The indices of the images, batch by batch, of the epoch that `run` is in."""
+    """The indices of the images of each batch, in the epoch of `run`."""
     order = permutation(run.seed, run.epoch, images, run.device)
     return order.split(run.recipe.batch_size)[: run.recipe.steps_per_epoch(images)]
 
@@ -82,7 +83,7 @@ def _batches(run: Run, images: int) -> tuple[Tensor, ...]:
 def _inputs(
     run: Run, images: Images, normalize: Normalize, batches: tuple[Tensor, ...]
 ) -> Iterator[tuple[Tensor, Tensor, int, int]]:
-    """The arguments of `train_step` for each step that is left of the epoch."""
+    """The arguments of `train_step`, for each remaining step of the epoch."""
     recipe, steps, first, epoch = run.recipe, len(batches), run.step, run.epoch
     mine = map(run.ranks.shard, batches[first:])
     loaded = images.batches(mine, recipe.augmentation, run.seed, epoch)
@@ -103,9 +104,10 @@ def _epoch_summary(run: Run, batches: tuple[Tensor, ...]) -> dict[str, float]:
 def train_step(
     run: Run, pixels: Tensor, targets: Tensor, steps: int, whole: int | None = None
 ) -> None:
-    """One update in an epoch of `steps`; `targets` are labels or soft labels.
+    """One update of the weights, in an epoch of `steps` updates; nothing waits for the device.
 
-    They are this rank's part of a batch of `whole` images. Nothing here waits for the device.
+    `pixels` (N, C, H, W) and `targets`, labels (N,) or soft labels (N, classes), are this rank's
+    part of a batch of `whole` images.
     """
     recipe, here = run.recipe, len(pixels)
     whole = run.ranks.gradient_images(here, whole or here)
@@ -124,7 +126,7 @@ def train_step(
 
 
 def graph_step(run: Run, batch: Tensor, steps: int) -> None:
-    """The same update by the CUDA graph of `run`, from the images with the indices `batch`."""
+    """One update by the CUDA graph of `run`, from the images with the indices `batch` (N,)."""
     _begin_step(run, steps)
     _end_step(run, *run.graph(batch), steps)
 
@@ -143,7 +145,10 @@ def _end_step(run: Run, loss: Tensor, right: Tensor, steps: int) -> None:
 
 
 def _backward(run: Run, pixels: Tensor, targets: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """Add the gradient of one part of a batch, `share` of it; the part's loss and logits."""
+    """Add the gradient of one part of a batch; return its loss and logits.
+
+    `share` is the number of images of the part divided by that of the whole batch.
+    """
     with run.autocast():
         logits = run.forward(pixels)
     loss = share * run.recipe.loss(run.model, logits, targets)
@@ -154,7 +159,7 @@ def _backward(run: Run, pixels: Tensor, targets: Tensor, share: float) -> tuple[
 def evaluate(
     run: Run, images: Images, normalize: Normalize, check: Callable[[], None]
 ) -> dict[str, float]:
-    """Cross-entropy loss, top1 and top5 (%) of the network of `run` over every image, once."""
+    """Cross-entropy loss, and top1 and top5 in %, of the network of `run` over all images."""
     return summary(*predict(run, images, normalize, check))
 
 
@@ -162,7 +167,7 @@ def evaluate(
 def predict(
     run: Run, images: Images, normalize: Normalize, check: Callable[[], None] = lambda: None
 ) -> tuple[Tensor, Tensor]:
-    """For each image: the loss, (N,); whether the best guess and the best five hit, (2, N)."""
+    """For each image the loss (N,), and whether top-1 and top-5 are right (2, N)."""
     run.eval_model.eval()
     of_image = []
     indices = torch.arange(len(images), device=run.device)
@@ -187,28 +192,30 @@ def _logits(run: Run, pixels: Tensor) -> Tensor:
 
 
 def summary(losses: Tensor, hit: Tensor) -> dict[str, float]:
-    """What `predict` returns, in three numbers: loss, and top1 and top5 in %."""
+    """Mean loss, and top1 and top5 in %, of the outputs of `predict`."""
     top1, top5 = (100 * hit.double().mean(1)).tolist()
     return {"loss": losses.double().mean().item(), "top1": top1, "top5": top5}
 
 
 def accuracy_by_class(hit: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Accuracy in % class by class, (classes,); NaN for a class without images."""
+    """Accuracy of each class in %, (classes,); NaN for a class without images."""
     right = torch.bincount(labels[hit], minlength=classes)
     return 100 * right / torch.bincount(labels, minlength=classes)
 
 
 def _diverged(run: Run, images: Images, normalize: Normalize) -> NonFiniteError:
-    """The error that names the first thing that is not finite, and its step.
+    """The error that names the first tensor with NaN or infinity, and its step.
 
-    All steps since the last copy of the state are repeated, which gives the same numbers, and each
-    of them is looked at.
+    All steps since the last copy of the state are repeated, with the same numbers, and checked.
     """
     epoch, what = run.epoch, None
     run.load_state_dict(run.last_copy)
-    run.forward, run.graph = run.model, None  # hooks see its modules
+    run.forward, run.graph = run.model, None  # hooks see the modules of the plain network
     steps = run.recipe.steps_per_epoch(len(images))
-    with Watch(run.model) as watch, _bar(run, "not finite: looking for where", steps) as bar:
+    with (
+        Watch(run.model) as watch,
+        _bar(run, "not finite: searching the first tensor", steps) as bar,
+    ):
         while not what and run.epoch <= epoch:
             for batch in _inputs(run, images, normalize, _batches(run, len(images))):
                 train_step(run, *batch)
@@ -225,12 +232,12 @@ def _diverged(run: Run, images: Images, normalize: Normalize) -> NonFiniteError:
     what = what or "a loss or a weight (not so when the steps were repeated)"
     return NonFiniteError(
         f"{what} is not finite at step {run.step} of epoch {run.epoch + 1} (lr {lr:.4g}); "
-        "the checkpoint before is kept; a smaller recipe.lr may help"
+        "the last checkpoint is kept; a smaller recipe.lr may help"
     )
 
 
 def _bar(run: Run, what: str, total: int, initial: int | None = None) -> tqdm:
-    off = run.ranks.rank > 0 or None  # None: off where there is no terminal
+    off = run.ranks.rank > 0 or None  # None: off without a terminal
     start = run.step if initial is None else initial
     return tqdm(
         desc=what, total=total, initial=start, leave=False, disable=off, unit="batch",

@@ -1,7 +1,8 @@
-"""Where the numbers of a run stopped being finite.
+"""Find the first number of a run that is NaN or infinite.
 
-A step does not wait for the device and therefore does not look. By the time NaN is noticed all
-weights may be NaN, so the steps are repeated and each is looked at, in the order of computation.
+A training step does not wait for the device, so a step does not check its numbers. When NaN is
+noticed, all weights may be NaN. The steps are repeated, and each tensor is checked in the order of
+the computation.
 """
 
 from functools import partial
@@ -12,7 +13,7 @@ from engine.training.run import Run
 
 
 class Watch:
-    """A context that notes what is not finite while a network runs.
+    """A context that notes the tensors with NaN or infinity while a network runs.
 
     `forward` lists the input and the outputs, in the order in which the modules finish; `backward`
     lists the gradients with respect to these outputs, in the order in which they arrive.
@@ -35,9 +36,9 @@ class Watch:
             hook.remove()
 
     def first_fault(self, run: Run) -> str | None:
-        """What was not finite first in the last step of `run`, in words; None if all is finite.
+        """The first tensor of the last step that is not finite, in words; None if all are finite.
 
-        With a loss scale a gradient may overflow: the step is skipped and nothing is wrong.
+        With a loss scale, a gradient may overflow: the step is skipped, and the run goes on.
         """
         loss = [] if run.losses[-1].isfinite() else ["the loss"]
         backward = [] if run.scale.enabled else self.backward

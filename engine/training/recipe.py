@@ -1,4 +1,4 @@
-"""The recipe: everything that decides how to train, nothing about what."""
+"""The recipe: how to train. The recipe does not know which network and which data."""
 
 import inspect
 import math
@@ -19,17 +19,16 @@ from engine.transforms.randaugment import RandAugment
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """`optimizer(parameters, lr=...)` and `schedule(epoch, epochs)` are called by the run.
+    """The options of training; ValueError for a value out of range.
 
-    `lr` is the peak rate at this `batch_size`; `warmup_epochs` of linear warm-up multiply the
-    schedule; `sparsity` is the p of NAM's penalty p·Σ|γ|, added to the loss.
-
-    `randaugment` is RandAugment's magnitude, 1 to 30; it follows `augment`. `mixup` and `cutmix`
-    are the α of their Beta distribution. 0 turns each of the three off. `accumulate` splits a batch
-    into that many parts, to save memory: the gradient is the whole batch's, but batch norm
-    sees one part at a time. `clip_norm` limits the norm of the gradient. Without
-    `decay_norms` there is no weight decay on biases and on the scales of norms. `ema` is the decay
-    of engine.training.ema.ModelEMA, which is then what is measured and kept.
+    `lr`: peak learning rate at this `batch_size`. `warmup_epochs`: linear warm-up, multiplied with
+    the schedule. `schedule(epoch, epochs)`: a factor of the rate. `optimizer(parameters, lr=...)`
+    makes an optimizer of torch. `augment`: the change of each training image; RandAugment of
+    magnitude `randaugment` (1 to 30, 0: off) follows. `mixup`, `cutmix`: α of the Beta distribution
+    (0: off). `sparsity`: p of NAM's penalty p·Σ|γ|, added to the loss. `accumulate`: the number of
+    parts of a batch; the gradient is that of the whole batch, but batch norm sees one part at a
+    time. `clip_norm`: the largest norm of the gradient. `decay_norms=False`: no weight decay on
+    biases and on scales of norms. `ema`: the decay of ModelEMA, whose weights are kept.
     """
 
     epochs: int
@@ -70,19 +69,19 @@ class Recipe:
                 raise ValueError(f"{name} must be {rule}, got {getattr(self, name)}")
 
     def steps_per_epoch(self, images: int) -> int:
-        """The last batch may be smaller; one image alone is left out, batch norm cannot take it."""
+        """The number of batches; the last may be smaller, but a single image is left out."""
         full, rest = divmod(images, self.batch_size)
         return full + (rest > 1)
 
     def lr_at(self, step: int, steps_per_epoch: int) -> float:
-        """The rate of the step'th update, counted from 0 over all epochs."""
+        """The learning rate of update `step`, counted from 0 over all epochs."""
         epoch = step / steps_per_epoch
         warmup = self.warmup_epochs * steps_per_epoch
         factor = min(1.0, (step + 1) / warmup) if warmup else 1.0
         return self.lr * factor * self.schedule(epoch, self.epochs)
 
     def make_optimizer(self, model: nn.Module) -> Optimizer:
-        """ValueError where the optimizer does not take these parameters or options."""
+        """The optimizer of the parameters of `model`; ValueError if the optimizer refuses them."""
         groups = [{"params": list(model.parameters())}]
         if not self.decay_norms:
             thick = [p for p in model.parameters() if p.ndim > 1]
@@ -90,7 +89,9 @@ class Recipe:
             groups = [{"params": thick}, {"params": thin, "weight_decay": 0.0}]
         optimizer = make_on_device(self.optimizer, groups, self.lr)
         if inspect.signature(optimizer.step).parameters["closure"].default is not None:
-            raise ValueError(f"{type(optimizer).__name__} asks for the loss again in each step")
+            raise ValueError(
+                f"{type(optimizer).__name__} needs a closure, which training does not have"
+            )
         return optimizer
 
     def make_average(self, model: nn.Module) -> Average:
@@ -98,35 +99,37 @@ class Recipe:
 
     @property
     def augmentation(self) -> Augment | Crop:
-        """All that happens to an image by itself."""
+        """The change of each training image, RandAugment included."""
         if not self.randaugment:
             return self.augment
         second = RandAugment(self.randaugment)
-        if isinstance(self.augment, Crop):  # made while an image is read, the second on the device
+        if isinstance(
+            self.augment, Crop
+        ):  # applied while the image is read; RandAugment on the device
             return replace(self.augment, then=second)
         return Compose(self.augment, second)
 
     def mixed(
         self, images: Tensor, labels: Tensor, classes: int, seed: int
     ) -> tuple[Tensor, Tensor]:
-        """What happens to a batch: images (N, C, H, W) and their labels, or soft labels."""
+        """Mix the images (N, C, H, W) of a batch; return them with labels (N,) or soft labels."""
         return mixed(images, labels, classes, self.mixup, self.cutmix, seed)
 
     def parts(self, images: int) -> int:
-        """Into how many parts a batch goes: `accumulate`, but none of them a single image."""
+        """The number of parts of a batch: `accumulate`, or fewer so that each has two images."""
         return max(1, min(self.accumulate, images // 2))
 
     def loss(self, model: nn.Module, logits: Tensor, targets: Tensor) -> Tensor:
-        """Of labels (N,), or of soft labels (N, classes)."""
+        """The loss for labels (N,) or soft labels (N, classes), the sparsity penalty included."""
         loss = F.cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing)
         return loss + self.sparsity * penalty(model) if self.sparsity else loss
 
 
 def penalized(model: nn.Module) -> Iterable[nn.Module]:
-    """The modules that offer a penalty: those with a method of that name."""
+    """The modules with a method `penalty`."""
     return (module for module in model.modules() if hasattr(module, "penalty"))
 
 
 def penalty(model: nn.Module) -> Tensor:
-    """The sum of what the modules offer: for NAM, Σ|γ| over all of its scales."""
+    """The sum of the penalties of all modules; for NAM, Σ|γ| over all scales."""
     return sum(module.penalty() for module in penalized(model))

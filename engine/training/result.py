@@ -16,7 +16,7 @@ from engine.training.run import Run
 def finish(run: Run, folder: RunDir, rows: list[dict[str, Any]]) -> dict[str, Any]:
     """Write weights.safetensors and, last of all, result.json; return the contents of result.json.
 
-    Its top1 and top5 are those of the last of the logged `rows`.
+    `rows` are the logged epochs; top1 and top5 of the result are those of the last epoch.
     """
     weights = {name: tensor.contiguous() for name, tensor in run.eval_model.state_dict().items()}
     with replacing(folder.path / "weights.safetensors") as file:
@@ -28,9 +28,7 @@ def finish(run: Run, folder: RunDir, rows: list[dict[str, Any]]) -> dict[str, An
         "ema": run.recipe.ema,  # null: the last weights, not their average
         "top1": rows[-1]["test.top1"],
         "top5": rows[-1]["test.top5"],
-        "best_top1": max(seen)
-        if len(seen) == len(rows)
-        else None,  # None: not measured in each epoch
+        "best_top1": max(seen) if len(seen) == len(rows) else None,  # None: some were not measured
         **asdict(cost(run.model, folder.config["data"]["image_size"])),
         "train_seconds": run.seconds,
         "images_per_second": run.images_per_second,

@@ -1,4 +1,4 @@
-"""A run: everything that training changes, and exactly what a checkpoint holds."""
+"""A run: all state that training changes. A checkpoint holds this state."""
 
 import io
 import math
@@ -30,7 +30,11 @@ PROGRESS = ("epoch", "step", "seconds", "images", "losses", "correct")
 
 
 class Run:
-    """`model` in training by `recipe`: `step` updates into epoch `epoch`, both counted from 0."""
+    """A network in training: `step` updates of epoch `epoch` are done, both counted from 0.
+
+    ConfigError for a precision that the device does not have, for an optimizer that the recipe
+    cannot use, and for a sparsity penalty that no module of the network has.
+    """
 
     def __init__(
         self,
@@ -48,7 +52,7 @@ class Run:
                 f"recipe.sparsity={recipe.sparsity}: no module of this network has a penalty"
             )
         self.model = model.to(device, memory_format=torch.channels_last)
-        self.forward = self.model  # the one that training calls
+        self.forward = self.model  # the network or its compiled form; training calls this one
         if compile is not None:
             self.forward = compiled(self.model, compile, device, recipe.accumulate)
         self.recipe = recipe
@@ -65,11 +69,11 @@ class Run:
         self.ranks = ranks
         self.epoch = 0
         self.step = 0
-        self.seconds = 0.0  # spent in the epochs, and parts of epochs, that reached their end
-        self.images = 0  # trained on in these seconds
-        self.losses = torch.empty(0, device=device)  # of the steps of this epoch
+        self.seconds = 0.0  # of training; the part of an epoch that is repeated counts once
+        self.images = 0  # trained in these seconds
+        self.losses = torch.empty(0, device=device)  # one for each step of this epoch
         self.correct = torch.zeros(2, dtype=torch.int64, device=device)  # top-1, top-5, this epoch
-        self.last_copy: dict[str, Any] | None = None  # where a divergence is traced from
+        self.last_copy: dict[str, Any] | None = None  # the state from which a divergence is traced
 
     def __str__(self) -> str:
         several = self.ranks.world_size > 1
@@ -78,7 +82,7 @@ class Run:
 
     @property
     def stateful(self) -> dict[str, Any]:
-        """What a checkpoint holds by `state_dict`, in addition to PROGRESS."""
+        """The parts of the run with a `state_dict`; a checkpoint holds them and PROGRESS."""
         parts = {"model": self.model, "optimizer": self.optimizer, "average": self.average}
         return parts | ({"scale": self.scale} if self.scale.enabled else {})
 
@@ -95,21 +99,21 @@ class Run:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the forward pass, where torch deems it safe."""
+        """The type of numbers in the forward pass, in the operations that torch finds safe."""
         return PRECISIONS[self.precision]
 
     def autocast(self) -> torch.autocast:
-        """The context of the forward pass: 16 bits in the operations that torch deems safe."""
-        # A switch of the whole process, and several runs of one process may differ.
+        """The context of the forward pass: 16 bits in the operations that torch finds safe."""
+        # The switch holds for the process, and two runs of one process may differ in precision.
         torch.backends.cudnn.allow_tf32 = self.precision != "strict_fp32"
         enabled = self.dtype is not torch.float32
         return torch.autocast(self.device.type, self.dtype, enabled=enabled)
 
     def seed_dropout(self, seed: int) -> None:
-        """Restart all randomness inside the network from `seed`.
+        """Restart the random numbers of the network, such as those of dropout, from `seed`.
 
-        Only the generator of the run's device is seeded: where torch was built for CUDA and finds
-        no GPU, torch.manual_seed formats a stack trace at every call.
+        Only the generator of the run's device is seeded: without a GPU, a torch built for CUDA
+        formats a stack trace in every call of torch.manual_seed.
         """
         if self.device.type == "cpu":
             torch.default_generator.manual_seed(seed)
@@ -119,23 +123,24 @@ class Run:
             torch.manual_seed(seed)
 
     def set_lr(self, lr: float) -> None:
-        """The learning rate of the next update."""
+        """Set the learning rate of the next update."""
         set_lr(self.optimizer, lr)
 
     @property
     def eval_model(self) -> nn.Module:
-        """The network that is measured and kept: the trained one, or the average of its weights."""
+        """The network to evaluate and keep: the trained one, or the average of its weights."""
         return self.average.model
 
     @property
     def images_per_second(self) -> float:
-        """Of training, over all of it so far."""
+        """Training images per second, averaged over the whole run."""
         return self.images / self.seconds
 
     def nonfinite(self) -> str | None:
-        """The first of the losses, weights and buffers that is not finite; None if all are.
+        """The name of the first loss, weight or buffer that is not finite, or None.
 
-        One norm of all tensors, read once: the largest magnitude is finite only if all numbers are.
+        The largest magnitude of a tensor is finite only if all its numbers are. The device is
+        read once.
         """
         named = {"loss": self.losses} | self.model.state_dict()
         named |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
@@ -145,15 +150,15 @@ class Run:
         return next((name for name, good in zip(named, finite, strict=True) if not good), None)
 
     def sync_buffers(self) -> None:
-        """Give all ranks rank 0's running statistics; everything else is equal on all ranks."""
+        """Give all ranks the running statistics of rank 0; their other state is equal."""
         self.ranks.broadcast_buffers([*self.model.buffers(), *self.eval_model.buffers()])
 
     def save(self, folder: Path) -> None:
-        """Write the newest checkpoint of `folder`; NonFiniteError if a number is not finite."""
+        """Write a checkpoint to `folder`; NonFiniteError if a number is not finite."""
         self.ranks.broadcast_result(checkpoint.save, folder, self._copy_to_save())
 
     def start_saving(self, writer: checkpoint.Writer) -> None:
-        """The same while training goes on: rank 0 writes a copy of the state in a thread."""
+        """Write a checkpoint beside training: rank 0 writes a copy of the state in a thread."""
         self.ranks.run_on_rank_zero(writer.start, self._copy_to_save())
 
     def _copy_to_save(self) -> dict[str, Any]:
@@ -161,17 +166,17 @@ class Run:
         if name := self.nonfinite():
             raise NonFiniteError(
                 f"{name} is not finite {self.step} steps into epoch {self.epoch + 1}; "
-                "not saved, the checkpoint before it is kept"
+                "no checkpoint was written, the one before is kept"
             )
         self.last_copy = self.copy()
         return self.last_copy
 
     def copy(self) -> dict[str, Any]:
-        """The state as a checkpoint holds it, in the computer's memory."""
+        """The state of the run, copied to the memory of the computer."""
         return _on_cpu(self.state_dict())
 
     def resume(self, folder: Path) -> bool:
-        """Go on from the newest checkpoint in `folder`; False where there is none."""
+        """Load the newest checkpoint in `folder`; False if there is none."""
         found = self.ranks.broadcast_result(partial(self._load, folder))
         self.ranks.broadcast_state(self.snapshot, self.restore)
         return found
@@ -183,14 +188,14 @@ class Run:
         return state is not None
 
     def next_epoch(self) -> None:
-        """Begin another epoch, with nothing counted yet."""
+        """Begin the next epoch: losses and hits are counted anew."""
         self.epoch, self.step = self.epoch + 1, 0
         self.losses = self.losses.new_empty(0)
         self.correct = torch.zeros_like(self.correct)
         self.scale.skipped.zero_()
 
     def snapshot(self) -> bytes:
-        """The state as the bytes of a checkpoint."""
+        """The state of the run as bytes."""
         file = io.BytesIO()
         torch.save(self.state_dict(), file)
         return file.getvalue()
@@ -208,7 +213,7 @@ def require_precision(precision: str, device: str) -> None:
 
 
 def _on_cpu(tree: Any) -> Any:
-    """A copy of nested dicts and lists of tensors that shares no memory with them."""
+    """A copy of nested dicts and lists of tensors, in memory of its own."""
     if isinstance(tree, Tensor):
         return tree.detach().to("cpu", copy=True)
     if isinstance(tree, dict):

@@ -1,6 +1,6 @@
-"""Learning-rate schedules: the factor on the peak rate, as pure functions of the time in epochs.
+"""Learning-rate schedules: the factor of the peak rate, as functions of the time in epochs.
 
-Nothing to save, nothing to restore: a resumed run has the same rate because it is at the same step.
+A schedule has no state: a resumed run has the same rate because it is at the same step.
 """
 
 import math
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Constant:
-    """The peak rate throughout."""
+    """The peak rate in all epochs."""
 
     def __call__(self, epoch: float, epochs: int) -> float:
         return 1.0
@@ -18,7 +18,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Step:
-    """Times `gamma` at each of the `milestones`, counted in finished epochs."""
+    """Multiplied by `gamma` at each milestone, counted in finished epochs."""
 
     milestones: Sequence[int]
     gamma: float = 0.1
@@ -33,7 +33,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Exponential:
-    """Times `gamma` after every epoch."""
+    """Multiplied by `gamma` after every epoch."""
 
     gamma: float
 
@@ -60,7 +60,7 @@ class Cosine:
 
 @dataclass(frozen=True)
 class OneCycle:
-    """Up from `start` to 1 in the first `rise` of the epochs, down to `final`, both by cosine.
+    """Up from `start` to 1 in the share `rise` of the epochs, then down to `final`, by cosine.
 
     Smith and Topin, 2018, with the shape and the default fractions of torch's OneCycleLR.
     """

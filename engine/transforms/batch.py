@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch where it lies: uint8 in, uint8 out, (N, H, W, C)."""
+"""Augmentation of a whole batch on its device: (N, H, W, C) uint8 to (N, H, W, C) uint8."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 
 class Augment(Protocol):
-    """Takes images (N, H, W, C) and `draws` random numbers in [0, 1) for each, (N, draws)."""
+    """A change of images (N, H, W, C) by `draws` random numbers in [0, 1) for each image."""
 
     draws: int
 
@@ -28,7 +28,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class CropFlip:
-    """Zero padding and a random crop back to size; then, half of the time, a horizontal flip."""
+    """Zero padding, a random crop of the old size, a horizontal flip with probability 1/2."""
 
     padding: int = 4
     flip: bool = True
@@ -52,7 +52,7 @@ class CropFlip:
 
 
 def _windows(images: Tensor, height: int, width: int) -> Tensor:
-    """A view: the rows of the window that begins at each pixel, (pixels, height, width · C).
+    """A view of the window that begins at each pixel, (pixels, height, width · C).
 
     Whole rows of bytes are copied from it many times faster than pixels are, one by one.
     """
@@ -65,7 +65,7 @@ def _windows(images: Tensor, height: int, width: int) -> Tensor:
 
 @dataclass(frozen=True)
 class Compose:
-    """One augmentation after another, each with its own draws."""
+    """Two augmentations, one after the other, each with its own random numbers."""
 
     first: Augment
     second: Augment

@@ -1,4 +1,4 @@
-"""Mixup (Zhang et al., 2018) and CutMix (Yun et al., 2019) of a batch, on the device it lies on.
+"""Mixup (Zhang et al., 2018) and CutMix (Yun et al., 2019) of a batch, on its device.
 
 Each image is mixed with the one before it in the batch, whose order is random already. How much of
 it is drawn on the CPU and known there, so that nothing waits for the device.
@@ -39,7 +39,7 @@ def mixed(
 
 
 def paste(images: Tensor, share: float, y: float, x: float) -> tuple[Tensor, float]:
-    """A box of the image before in each image, its center at (y, x) in [0, 1)².
+    """Put a box of the previous image into each image, its center at (y, x) in [0, 1)².
 
     The box is as wide and high as leaves `share` of the image, cut at the border: returned is what
     is left then.

@@ -1,4 +1,4 @@
-"""uint8 images -> float32 images of mean 0 and standard deviation 1, as a network takes them."""
+"""Normalise uint8 images to float32 with mean 0 and standard deviation 1."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ STATISTICS = {  # mean and standard deviation by channel, over the training imag
 
 @dataclass(frozen=True)
 class Normalize:
-    """(n, H, W, 3) uint8 -> (n, 3, H, W) float32 of mean 0 and deviation 1, channels_last."""
+    """(N, H, W, 3) uint8 -> (N, 3, H, W) float32 of mean 0 and deviation 1, channels_last."""
 
     statistics: str
 
@@ -30,7 +30,7 @@ class Normalize:
         return _normalized(pixels, mean, std)
 
     def on(self, width: int, device: torch.device) -> Callable[[Tensor], Tensor]:
-        """The same for images of that width, with its statistics on the device already."""
+        """The same for images of this width, with the statistics copied to the device once."""
         mean, std = _of_row(self.statistics, width, device)
         return partial(_normalized, mean=mean, std=std)
 
@@ -42,6 +42,6 @@ def _normalized(pixels: Tensor, mean: Tensor, std: Tensor) -> Tensor:
 
 @cache  # for a copy to the device, step by step, would wait for it
 def _of_row(statistics: str, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each number in a row of so many pixels, (3 · width,), in [0, 255]."""
+    """Mean and deviation, in [0, 255], of each number in a row of `width` pixels, (3 · width,)."""
     mean, std = (255 * torch.tensor(s, device=device) for s in STATISTICS[statistics])
     return mean.repeat(width), std.repeat(width)

@@ -1,4 +1,4 @@
-"""RandAugment of a whole batch at once, uint8 to uint8 (Cubuk et al., 2020, arXiv 1909.13719).
+"""RandAugment of a whole batch, uint8 to uint8 (Cubuk et al., 2020, arXiv 1909.13719).
 
 The 14 operations and their strengths are torchvision's. There one image at a time is changed; here
 every image goes through all of them and keeps what it drew, so that nothing asks the device which
@@ -46,7 +46,7 @@ class RandAugment:
 
 
 def _move(pixels: Tensor, choice: Tensor, strength: float) -> Tensor:
-    """Choices 0 to 9: shear x, shear y, shift x, shift y, rotate; zeros come in from outside."""
+    """Choices 0 to 9: shear x, shear y, shift x, shift y, rotate; the border is filled with 0."""
     height, width = pixels.shape[2:]
     maps = torch.tensor([*_maps(height, width, strength)], device=pixels.device)
     still = torch.tensor([1.0, 0, 0, 0, 1, 0], device=pixels.device)
@@ -62,7 +62,7 @@ def _move(pixels: Tensor, choice: Tensor, strength: float) -> Tensor:
 
 
 def _maps(height: int, width: int, strength: float) -> Iterator[tuple[float, ...]]:
-    """Where pixel (x, y) comes from, both from the center: (ax + by + c, dx + ey + f)."""
+    """The source of pixel (x, y), both relative to the center: (ax + by + c, dx + ey + f)."""
     for s in (-strength, strength):  # sheared about the upper left corner
         yield 1.0, 0.3 * s, 0.3 * s * height / 2, 0.0, 1.0, 0.0
     for s in (-strength, strength):
@@ -77,7 +77,7 @@ def _maps(height: int, width: int, strength: float) -> Iterator[tuple[float, ...
 
 
 def _colors(strength: float) -> Iterator[tuple[list[int], Callable[[Tensor], Tensor]]]:
-    """The choices from 10 on, which change colors; 26 and 27 leave the image as it is."""
+    """Choices from 10 on change colors; choices 26 and 27 change nothing."""
     signed = (TF.adjust_brightness, TF.adjust_saturation, TF.adjust_contrast, TF.adjust_sharpness)
     for kind, adjust in enumerate(signed, start=5):
         for sign in (0, 1):

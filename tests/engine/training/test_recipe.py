@@ -108,7 +108,7 @@ def test_without_decay_of_norms_only_the_weights_of_layers_decay():
 
 
 def test_an_optimizer_of_another_kind_is_refused():
-    with pytest.raises(ValueError, match="LBFGS asks for the loss again in each step"):
+    with pytest.raises(ValueError, match="LBFGS needs a closure"):
         recipe(optimizer=torch.optim.LBFGS).make_optimizer(nn.Linear(2, 2))
 
 
