@@ -7,6 +7,8 @@ from report.published import PublishedValue
 from report.table import Comparison, Spread, TableRow
 
 Cells = list[tuple[str, ...]]
+MEASURE_AGAIN = "not measured: the machine was busy; cost=true measures again"
+BUSY = 3.0  # largest time ratio divided by the smallest, above which the machine was busy
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,10 @@ def blocks(comparison: Comparison) -> list[TableBlock]:
 
 
 def accuracy(comparison: Comparison) -> TableBlock:
-    """Top-1 after the last epoch, and the paired difference to the baseline."""
+    """Top-1 after the last epoch, and the difference to the baseline."""
     vs = f"vs {comparison.baseline} [95 % CI]"
     header = (
-        "attn", "top-1 %", "n", vs, "p (Holm)", "verdict", "resolvable", "best epoch", "selection",
+        "attn", "top-1 %", vs, "verdict", "p", "n", "resolvable", "best epoch", "selection",
     )  # fmt: skip
     rows = [_accuracy(row) for row in comparison.rows]
     if not any(row.n for row in comparison.rows):
@@ -46,7 +48,8 @@ def cost(comparison: Comparison) -> TableBlock:
         return TableBlock("Cost", header[:5], [row[:5] for row in rows])
     setting = f"{measured['device']}, batch {measured['batch_size']}, {measured['rounds']} rounds"
     heading = f"Cost; time and memory relative to {comparison.baseline}, median [range] ({setting})"
-    return TableBlock(heading, header, rows)
+    busy = any("not measured" in row for row in rows)
+    return TableBlock(heading, header, rows, [MEASURE_AGAIN] if busy else [])
 
 
 def beside(comparison: Comparison) -> TableBlock:
@@ -54,7 +57,10 @@ def beside(comparison: Comparison) -> TableBlock:
     header = ("attn", "published %", "ours %", "gap", "as printed", "evidence", "source")
     values = [(row, value) for row in comparison.rows for value in row.published]
     sources = list(dict.fromkeys(citation(value) for _, value in values))
-    rows = [_beside(row, value, 1 + sources.index(citation(value))) for row, value in values]
+    rows = [
+        _beside(row, value, 1 + sources.index(citation(value)), comparison.changed)
+        for row, value in values
+    ]
     notes = [f"[{i}] {source}" for i, source in enumerate(sources, 1)]
     return TableBlock("Published beside ours, top-1 %", header, rows, notes)
 
@@ -78,26 +84,27 @@ def elsewhere(values: Sequence[PublishedValue]) -> TableBlock:
     return TableBlock("Published, not run here", header, rows, notes)
 
 
-def plus_minus(spread: Spread | None, form: str = ".2f") -> str:
+def plus_minus(spread: Spread | None, n: int) -> str:
+    """Mean ± standard deviation over n runs; two runs do not tell a deviation."""
     if spread is None:
         return ""
     mean, deviation = spread
-    return f"{mean:{form}}" + (f" ± {deviation:.2f}" if deviation is not None else "")
+    return f"{mean:.2f}" + (f" ± {deviation:.2f}" if n > 2 else "")
 
 
 def _accuracy(row: TableRow) -> tuple[str, ...]:
     if not row.n:
-        return (row.name, "missing", "0", *[""] * 6)
+        return (row.name, "missing", "", "", "", "0", "", "", "")
     found, best = row.difference, row.spread("best_top1")
     return (
         row.name,
-        plus_minus(row.spread("top1")),
-        str(row.n),
+        plus_minus(row.spread("top1"), row.n),
         _interval(row),
-        _number(row.p, _p_value),
         row.verdict,
-        _number(row.resolvable, lambda value: f"±{value:.2f}") if found else "",
-        plus_minus(best),
+        _number(found and found.p, _p_value),
+        str(row.n),
+        _number(found and found.resolvable, lambda value: f"±{value:.2f}"),
+        plus_minus(best, row.n),
         _number(row.selection, "{:+.2f}".format),
     )
 
@@ -133,7 +140,14 @@ def _cost(row: TableRow, baseline: TableRow | None) -> tuple[str, ...]:
     return (row.name, *counted, *times, f"{row.cost['memory_ratio']:.2f}×")
 
 
+def is_noise(speed: Mapping[str, float]) -> bool:
+    """Whether the times of one round and of another differ so much that other work ran beside."""
+    return speed["time_ratio_max"] > BUSY * speed["time_ratio_min"]
+
+
 def _time(speed: Mapping[str, float]) -> str:
+    if is_noise(speed):
+        return "not measured"
     median, low, high = (speed[f"time_ratio{end}"] for end in ("", "_min", "_max"))
     return f"{median:.2f}× [{low:.2f}, {high:.2f}]"
 
@@ -142,12 +156,14 @@ def _percent(value: float, base: float | None) -> str:
     return f"{100 * (value / base - 1):+.2f}" if base else ""
 
 
-def _beside(row: TableRow, value: PublishedValue, source: int) -> tuple[str, ...]:
+def _beside(row: TableRow, value: PublishedValue, source: int, changed: str) -> tuple[str, ...]:
+    """The gap compares runs of the table's own protocol alone."""
     ours = row.spread("top1")
     gap = f"{ours[0] - value.top1:+.2f}" if ours else ""
+    gap = f"other protocol: {changed}" if ours and changed else gap
     return (
-        row.name, f"{value.top1:.2f}", plus_minus(ours), gap, _printed(value), value.evidence,
-        f"[{source}]",
+        row.name, f"{value.top1:.2f}", plus_minus(ours, row.n), gap, _printed(value),
+        value.evidence, f"[{source}]",
     )  # fmt: skip
 
 

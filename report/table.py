@@ -1,32 +1,33 @@
-"""Records -> comparisons: each row of a table with what its seeds say, its cost, what was printed.
+"""Records -> comparisons: the rows of a table with their differences, costs and published values.
 
-Table       what one call of scripts/table.py shows
-Comparison  one network under one recipe: a baseline and the rows that are held against it
-TableRow         one attention in its place, over its seeds
+Table       the content of one call of scripts/table.py
+Comparison  one network under one recipe: a baseline, and the rows that are compared with it
+TableRow    one attention at its place, over its seeds
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from report.dunnett import compare_rows
+from report.paired import compare_pairs
 from report.published import PublishedValue
 from report.records import Record
-from report.stats import Difference, difference, holm, mean_std, paired, verdict
+from report.stats import Difference, Runs, mean_std
 
-OF_ATTENTION = ("attn.", "sites=", "fusion.", "conv.", "norm.", "stages=")  # varies within a table
-Spread = tuple[float, float | None]  # mean, and standard deviation where there are several
+OF_ATTENTION = ("attn.", "sites=", "fusion.", "conv.", "norm.", "stages=")  # differs between rows
+TESTS = {"dunnett": compare_rows, "paired": compare_pairs}  # by the option `test`
+Spread = tuple[float, float | None]  # mean, and the standard deviation of several values
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """A named row: its finished `records`, one for each of their seeds."""
+    """A named row: its finished `records`, one for each seed."""
 
     name: str
     records: Sequence[Record] = ()
     difference: Difference | None = None  # to the baseline, in points of top-1
-    p: float | None = None  # of that difference, after Holm over the whole table
-    tests: int = 0  # how many differences of the table were tested
     published: Sequence[PublishedValue] = ()
     cost: Mapping[str, Any] | None = None  # from the interleaved benchmark
 
@@ -42,21 +43,17 @@ class TableRow:
         return {record["seed"]: record[key] for record in self.records}
 
     def spread(self, key: str) -> Spread | None:
-        """Mean and deviation of a number that every run has; None where one lacks it."""
+        """Mean and deviation of a number; None if a run does not have it."""
         values = [record.get(key) for record in self.records]
         return mean_std(values) if values and None not in values else None
 
     @property
     def verdict(self) -> str:
-        return verdict(self.difference.mean, self.p) if self.difference else ""
-
-    @property
-    def resolvable(self) -> float | None:
-        return self.difference.resolvable(self.tests) if self.difference and self.tests else None
+        return self.difference.verdict if self.difference else ""
 
     @property
     def selection(self) -> float | None:
-        """Points that choosing each run's best epoch on the test set adds, on average."""
+        """Mean points that a choice of each run's best epoch on the test set would add."""
         best = self.spread("best_top1")
         return best[0] - self.spread("top1")[0] if best else None
 
@@ -70,6 +67,13 @@ class Comparison:
     model: str
     rows: Sequence[TableRow]
     baseline: str = "none"
+    test: str = "dunnett"  # a key of TESTS
+    changed: str = ""  # options that the command line changed: another protocol than the published
+
+    @property
+    def accuracies(self) -> Runs:
+        """Top-1 in % by row and seed."""
+        return {row.name: row.by_seed("top1") for row in self.rows if row.n}
 
     def row(self, name: str) -> TableRow | None:
         return next((row for row in self.rows if row.name == name), None)
@@ -77,18 +81,16 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Table:
-    """Comparisons under one title, and what is to be said below them."""
+    """Comparisons under one title, and the remarks below them."""
 
     title: str
     comparisons: Sequence[Comparison]
     remarks: Sequence[str] = ()
-    only_published: Sequence[PublishedValue] = field(
-        default=()
-    )  # of what the table itself does not run
+    only_published: Sequence[PublishedValue] = ()  # of networks that the table does not run
 
 
 def of_records(records: Iterable[Record]) -> list[Comparison]:
-    """Finished runs, whatever they are, as comparisons of attentions."""
+    """Any finished runs as comparisons of attentions."""
     groups: dict[tuple[str, ...], dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         options = [option for option in record["other"].split(",") if option]
@@ -102,23 +104,23 @@ def of_records(records: Iterable[Record]) -> list[Comparison]:
     ]
 
 
-def judged(comparisons: Iterable[Comparison]) -> list[Comparison]:
-    """The same with every row held against its baseline; all tests together are one family."""
-    differing = [replace(c, rows=_ordered(c)) for c in comparisons]
-    rows = [row for comparison in differing for row in comparison.rows]
-    adjusted = holm([row.difference and row.difference.p for row in rows])
-    tests = sum(p is not None for p in adjusted)
-    after = iter(adjusted)
+def judged(comparisons: Iterable[Comparison], test: str = "dunnett") -> list[Comparison]:
+    """The comparisons with the difference of each row; all rows share the 5 % of the table.
+
+    The rows are ordered: the baseline, then by accuracy, then rows without a run.
+    """
+    given = list(comparisons)
+    found = TESTS[test]([(c.accuracies, c.baseline) for c in given])
     return [
-        replace(c, rows=[replace(row, p=next(after), tests=tests) for row in c.rows])
-        for c in differing
+        replace(c, test=test, rows=_ordered(c, differences))
+        for c, differences in zip(given, found, strict=True)
     ]
 
 
 def with_published(
     comparisons: Iterable[Comparison], values: Sequence[PublishedValue]
 ) -> tuple[list[Comparison], list[PublishedValue]]:
-    """Each published value at its row; and those of which nothing is run here."""
+    """The published values, each at its row; and the values of networks that are not run."""
     taken: set[int] = set()
 
     def at(comparison: Comparison, row: TableRow) -> TableRow:
@@ -131,40 +133,10 @@ def with_published(
     return beside, [value for i, value in enumerate(values) if i not in taken]
 
 
-def remarks(comparison: Comparison, seeds: Sequence[int] | None = None) -> list[str]:
-    """What a reader must know of the seeds: which are missing, and what that means for pairs."""
-    baseline = comparison.row(comparison.baseline)
-    if not any(row.n for row in comparison.rows):
-        return ["no finished run yet"]
-    said = []
-    if baseline is None or not baseline.n:
-        said.append(f"no finished run of {comparison.baseline}, so nothing to compare with")
-    wanted = seeds if seeds is not None else _common(comparison)
-    for row in comparison.rows:
-        if missing := sorted(set(wanted) - set(row.seeds)):
-            have = f"only seeds {_list(row.seeds)}" if row.n else "no finished run"
-            said.append(f"{row.name}: {have}; missing {_list(missing)}")
-    return said
-
-
-def _common(comparison: Comparison) -> list[int]:
-    return sorted({seed for row in comparison.rows for seed in row.seeds})
-
-
-def _list(seeds: Sequence[int]) -> str:
-    return ", ".join(map(str, seeds))
-
-
-def _ordered(comparison: Comparison) -> list[TableRow]:
-    """Rows with their differences: the baseline, then by the mean, then those without a run."""
-    baseline = comparison.row(comparison.baseline)
-    base = baseline.by_seed("top1") if baseline else {}
-
-    def differing(row: TableRow) -> TableRow:
-        pairs = paired(row.by_seed("top1"), base) if row.name != comparison.baseline else []
-        return replace(row, difference=difference(pairs) if pairs else None)
+def _ordered(comparison: Comparison, differences: Mapping[str, Difference]) -> list[TableRow]:
+    rows = [replace(row, difference=differences.get(row.name)) for row in comparison.rows]
 
     def order(row: TableRow) -> tuple[bool, float]:
         return row.name != comparison.baseline, -row.spread("top1")[0] if row.n else float("inf")
 
-    return sorted(map(differing, comparison.rows), key=order)
+    return sorted(rows, key=order)

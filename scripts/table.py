@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -17,7 +17,15 @@ from report.formats.text import markdown
 from report.formats.write import write
 from report.published import published
 from report.records import collect
-from report.table import Comparison, Table, TableRow, judged, of_records, remarks, with_published
+from report.remarks import remarks
+from report.table import (
+    Comparison,
+    Table,
+    TableRow,
+    judged,
+    of_records,
+    with_published,
+)
 from scripts.cli.app import refuse, run_app
 from scripts.cli.overrides import CONF, Overrides, split_words
 from scripts.cli.type_check import check_options
@@ -31,6 +39,9 @@ OPTIONS = {
     "run": bool,
     "seeds": int | Sequence[int] | None,
     "cost": bool | None,
+    "test": Literal["dunnett", "paired"],
+    "within": float | None,
+    "baseline": str | None,
     "to": str,
     "latex": bool,
 }
@@ -53,7 +64,7 @@ def main(command: str, said: Overrides, cfg: DictConfig) -> None:
             f"{next(iter(said))}: this is for the runs of a table; say which: table=NAME"
         )
     else:
-        table, folder = found(Path(cfg.runs)), Path(cfg.to, Path(cfg.runs).name)
+        table, folder = found(cfg), Path(cfg.to, Path(cfg.runs).name)
     ran = any(row.n for comparison in table.comparisons for row in comparison.rows)
     shown = replace(table, only_published=()) if ran else table  # the files have it all
     print(latex(shown) if cfg.latex else markdown(shown))
@@ -66,14 +77,19 @@ def main(command: str, said: Overrides, cfg: DictConfig) -> None:
         sys.exit(f"table.py: {missing} of the runs did not finish; the same command tries again")
 
 
-def found(root: Path) -> Table:
-    """Every finished run below `root`."""
+def found(cfg: DictConfig) -> Table:
+    """The table of every finished run below `cfg.runs`."""
+    root = Path(cfg.runs)
     runs = collect(root)
     if not runs.records:
         left = "".join(f"; {path}: {why}" for path, why in list(runs.left_out.items())[:3])
         raise ConfigError(f"runs={root}: no finished run below it{left}")
-    comparisons = judged(of_records(runs.records))
-    said = [f"{c.title}: {remark}" for c in comparisons for remark in remarks(c)]
+    given = [replace(c, baseline=cfg.baseline or c.baseline) for c in of_records(runs.records)]
+    comparisons = judged(given, cfg.test)
+    if cfg.baseline and not any(c.row(cfg.baseline) for c in comparisons):
+        names = dict.fromkeys(row.name for c in comparisons for row in c.rows)
+        raise ConfigError(f"baseline={cfg.baseline}: choose from {', '.join(names)}")
+    said = [f"{c.title}: {r}" for c in comparisons for r in remarks(c, margin=cfg.within)]
     return Table(f"Runs below {root}", comparisons, said + _left_out(runs.left_out))
 
 
@@ -83,10 +99,9 @@ def planned(cfg: DictConfig, said: Overrides) -> tuple[Table, Path, int]:
         raise ConfigError(f"seed={said['seed']}: a table has several; say seeds=[{said['seed']}]")
     conf = OmegaConf.to_container(cfg.table)
     check_options({f"table.{key}": value for key, value in conf.items()}, TABLE)
-    if conf["baseline"] not in conf["rows"]:
-        raise ConfigError(
-            f"table.baseline={conf['baseline']}: choose from {', '.join(conf['rows'])}"
-        )
+    baseline = cfg.baseline or conf["baseline"]
+    if baseline not in conf["rows"]:
+        raise ConfigError(f"baseline={baseline}: choose from {', '.join(conf['rows'])}")
     seeds = _seeds(conf["seeds"] if cfg.seeds is None else cfg.seeds)
     plan = plan_sections(conf, said | {"out": str(cfg.runs)}, seeds)
     if missing := missing_runs(plan):
@@ -98,12 +113,34 @@ def planned(cfg: DictConfig, said: Overrides) -> tuple[Table, Path, int]:
     folder = Path(cfg.to, name, *filter(None, [label_overrides(said)]))
     measure = cfg.cost or (cfg.cost is None and cfg.run)
     cost = costs(plan, conf["baseline"], folder / "cost.json", measure)
-    return _table(conf, plan, cost, seeds), folder, len(missing_runs(plan))
+    if baseline != conf["baseline"]:  # the costs are relative to the table's own baseline
+        cost = {}
+    changed = label_overrides({key: value for key, value in said.items() if key != "attn"})
+    comparisons, left_out = _rows(plan, cost, baseline)
+    comparisons = [replace(comparison, changed=changed) for comparison in comparisons]
+    table = _table(cfg, conf, judged(comparisons, cfg.test), seeds)
+    notes = [*table.remarks, *_left_out(left_out)]
+    return replace(table, remarks=notes), folder, len(missing_runs(plan))
 
 
 def _table(
-    conf: Mapping[str, Any], plan: Sequence[Section], cost: Costs, seeds: Sequence[int]
+    cfg: DictConfig,
+    conf: Mapping[str, Any],
+    comparisons: Sequence[Comparison],
+    seeds: Sequence[int],
 ) -> Table:
+    """The judged comparisons with published values and remarks."""
+    with as_config_error("table"):
+        values = published(conf.get("published") or [])
+    compared, others = with_published(comparisons, values)
+    said = [f"{c.title}: {r}" for c in compared for r in remarks(c, seeds, cfg.within)]
+    return Table(conf["title"], compared, [*conf.get("remarks", []), *said], others)
+
+
+def _rows(
+    plan: Sequence[Section], cost: Costs, baseline: str
+) -> tuple[list[Comparison], dict[Path, str]]:
+    """The comparisons with their finished runs; the runs that were left out, with the reason."""
     comparisons, left_out = [], {}
     for section in plan:
         rows = []
@@ -112,14 +149,9 @@ def _table(
             left_out |= {path: why for path, (of, why) in read.items() if not of and path.exists()}
             measured = cost.get(section.title, {}).get(name)
             rows.append(TableRow(name, [of for of, _ in read.values() if of], cost=measured))
-        own = (section.title, section.data, section.model, rows, conf["baseline"])
+        own = (section.title, section.data, section.model, rows, baseline)
         comparisons.append(Comparison(*own))
-    with as_config_error("table"):
-        values = published(conf.get("published") or [])
-    comparisons, others = with_published(judged(comparisons), values)
-    said = [f"{c.title}: {remark}" for c in comparisons for remark in remarks(c, seeds)]
-    notes = [*conf.get("remarks", []), *said, *_left_out(left_out)]
-    return Table(conf["title"], comparisons, notes, others)
+    return comparisons, left_out
 
 
 def _seeds(said: int | ListConfig) -> list[int]:

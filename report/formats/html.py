@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from report.cells import TableBlock, accuracy, blocks, elsewhere
 from report.formats.plots import PLOTS, svg
+from report.headline import headline
 from report.table import Comparison, Table
 
 STYLE = """
@@ -38,13 +39,19 @@ code { font-size: .85rem; background: var(--soft); padding: .1rem .3rem; overflo
 """
 READING = (
     "top-1: test accuracy after the last epoch, never the best one. "
-    "vs: mean of the differences at equal seeds, with its 95 % t interval. "
-    "p: paired t test, adjusted by Holm over all rows of this page. "
-    "Verdict: gain or loss where that p is at most 0.05, which a page of rows without any effect "
-    "shows in at most one of twenty cases. Resolvable: the smallest difference that could have "
-    "counted at this n and spread. Selection: the points that reporting each run's best epoch on "
-    "the test set would add. MACs: convolutions and matrix products for one image."
+    "vs: the difference to the baseline in points of accuracy, with an interval. The intervals of "
+    "all rows of this page hold together with probability 95 %. "
+    "Verdict: gain or loss if the interval does not contain 0. If no module had an effect, at most "
+    "5 % of such pages would show a gain or a loss anywhere. "
+    "p: the smallest error probability of the page at which the row would still be a gain or a "
+    "loss. Resolvable: a difference must be larger than this to become a verdict; more seeds make "
+    "this number smaller. Selection: the points that a choice of each run's best epoch on the test "
+    "set would add. MACs: convolutions and matrix products for one image."
 )
+TESTS = {
+    "dunnett": "Test: Dunnett's, with the effects of row and seed and one spread for all rows.",
+    "paired": "Test: a paired t test for each row, p adjusted by Holm; each interval holds alone.",
+}
 
 
 def html(table: Table, command: str) -> str:
@@ -56,7 +63,9 @@ def html(table: Table, command: str) -> str:
     if table.remarks:
         items = "".join(f"<li>{_linked(remark)}</li>" for remark in table.remarks)
         body.append(f'<h2>Remarks</h2><ul class="remarks">{items}</ul>')
-    body.append(f'<h2>How to read it</h2><p class="note">{escape(READING)}</p>')
+    tests = " ".join(dict.fromkeys(TESTS[comparison.test] for comparison in table.comparisons))
+    reading = f"{READING} {tests}".strip()
+    body.append(f'<h2>How to read it</h2><p class="note">{escape(reading)}</p>')
     body.append(f'<p class="note">Made by <code>{escape(command)}</code></p>')
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -67,16 +76,13 @@ def html(table: Table, command: str) -> str:
 
 
 def _lead(table: Table) -> str:
-    """What was found, in a sentence."""
-    rows = [row for c in table.comparisons for row in c.rows if row.difference]
-    if not rows:
+    """The finding of each comparison, in one sentence each."""
+    found = [(c, headline(c)) for c in table.comparisons]
+    several = len(table.comparisons) > 1
+    sentences = [f"{c.title}: {text}" if several else text for c, text in found if text]
+    if not sentences:
         return "<p>Nothing to compare yet.</p>"
-    named = {
-        word: [row.name for row in rows if row.verdict == word]
-        for word in ("gain", "loss", "not resolved")
-    }
-    said = "; ".join(f"{word}: {', '.join(names)}" for word, names in named.items() if names)
-    return f"<p><strong>{escape(said)}.</strong></p>"
+    return "".join(f"<p><strong>{escape(sentence)}</strong></p>" for sentence in sentences)
 
 
 def _comparison(comparison: Comparison) -> Iterable[str]:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from report.cells import is_noise
 from report.curves import curves
 from report.table import Comparison, Table, TableRow
 
@@ -36,7 +37,7 @@ def draw(table: Table, folder: Path) -> list[Path]:
 
 @matplotlib.rc_context(RC)
 def forest(comparisons: Sequence[Comparison]) -> Figure:
-    """Each row's mean paired difference with its 95 % interval, and zero."""
+    """The difference of each row with its 95 % interval, and zero."""
     heights = [len(_differing(c)) for c in comparisons]
     figure, axes = _panels(comparisons, [0.32 * h + 0.9 for h in heights], share=True)
     for axis, comparison in zip(axes, comparisons, strict=True):
@@ -55,7 +56,7 @@ def cost(comparisons: Sequence[Comparison]) -> Figure:
     """Gain against cost: measured training time where there is one, MACs otherwise."""
     figure, axes = _panels(comparisons, [3.6] * len(comparisons))
     for axis, comparison in zip(axes, comparisons, strict=True):
-        measured = all(row.cost for row in _differing(comparison))
+        measured = all(_is_measured(row) for row in _differing(comparison))
         place = _time if measured else _macs(comparison)
         axis.axhline(0, color="black", linewidth=0.8)
         axis.plot(1, 0, "o", color="black")
@@ -133,6 +134,10 @@ def _interval(axis: Axes, row: TableRow, y: int) -> None:
 
 def _differing(comparison: Comparison) -> list[TableRow]:
     return [row for row in comparison.rows if row.difference]
+
+
+def _is_measured(row: TableRow) -> bool:
+    return row.cost is not None and not is_noise(row.cost["train"])
 
 
 def _time(row: TableRow) -> float:

@@ -5,21 +5,22 @@ import io
 from collections.abc import Iterator, Sequence
 
 from report.cells import TableBlock, blocks, elsewhere
+from report.headline import headline
 from report.table import Comparison, Table, TableRow
 
 CSV_HEADER = (
     "comparison", "data", "model", "attn", "n", "seeds", "top1_mean", "top1_std", "difference",
-    "difference_std", "ci_low", "ci_high", "p", "p_holm", "verdict", "resolvable", "best_top1_mean",
-    "selection", "top5_mean", "params", "macs", "elements", "train_ratio", "infer_ratio",
-    "memory_ratio", "train_images_per_second", "infer_images_per_second",
+    "ci_low", "ci_high", "p", "resolvable", "verdict", "best_top1_mean", "selection", "top5_mean",
+    "params", "macs", "elements", "train_ratio", "infer_ratio", "memory_ratio",
+    "train_images_per_second", "infer_images_per_second",
 )  # fmt: skip
 
 
 def markdown(table: Table) -> str:
-    """The whole table: each comparison in its parts, and what is to be said below."""
+    """The whole table: each comparison in its parts, and the remarks."""
     parts = [f"# {table.title}"]
     for comparison in table.comparisons:
-        parts.append(f"## {comparison.title}")
+        parts += filter(None, [f"## {comparison.title}", headline(comparison)])
         parts += [_block(block) for block in blocks(comparison)]
     if table.only_published:
         parts.append(_block(elsewhere(table.only_published)))
@@ -60,9 +61,9 @@ def _numbers(comparison: Comparison, row: TableRow) -> Iterator[object]:
     yield " ".join(map(str, row.seeds))
     yield from top1
     found = row.difference
-    for key in ("mean", "std", "low", "high", "p"):
+    for key in ("mean", "low", "high", "p", "resolvable"):
         yield getattr(found, key) if found else None
-    yield from (row.p, row.verdict, row.resolvable, best[0], row.selection, top5[0])
+    yield from (row.verdict, best[0], row.selection, top5[0])
     yield from (row.records[0][key] if row.n else None for key in ("params", "macs", "elements"))
     yield from (row.cost[key]["time_ratio"] if row.cost else None for key in ("train", "infer"))
     yield row.cost["memory_ratio"] if row.cost else None

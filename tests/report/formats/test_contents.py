@@ -35,7 +35,7 @@ def test_every_text_holds_every_row_with_its_numbers(table, tmp_path):
     texts = {name: (tmp_path / "out" / name).read_text() for name in ("index.html", "table.md")}
     texts["table.tex"] = (tmp_path / "out/table.tex").read_text().replace(r"$\pm$", "±")
     for name, text in texts.items():
-        for cell in ("91.00 ± 1.00", "93.00 ± 0.95", "91.30 ± 0.98", "+2.00 [+1.75, +2.25]"):
+        for cell in ("91.00 ± 1.00", "93.00 ± 0.95", "91.30 ± 0.98", "+2.00 [+0.77, +3.23]"):
             assert cell in text, f"{name} lacks {cell}"
     assert "the command" in texts["index.html"]
     lines = list(csv.DictReader((tmp_path / "out/table.csv").read_text().splitlines()))

@@ -33,7 +33,7 @@ def test_the_page_is_whole_and_needs_nothing_else(compared):
     assert page.count("<img ") == 3
     assert '<td class="gain">gain</td>' in page
     assert '<a href="https://example.org/x">' in page
-    assert "gain: se; not resolved: nam" in page
+    assert "With 3 seeds, se gains 2.0 points; nam cannot be told from none" in page
 
 
 def test_what_comes_from_outside_is_text(compared):

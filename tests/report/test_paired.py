@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from report.stats import Difference, difference, holm, mean_std, paired, verdict
+from report.paired import compare_pairs, holm, paired
+from report.stats import Difference, mean_std
 
 # Student's sleep data (1908): ten patients, the hours two drugs gave each
 FIRST = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
@@ -13,15 +14,27 @@ def exact(value):
     return pytest.approx(value, rel=1e-12, abs=1e-12)
 
 
+def by_seed(values):
+    return dict(enumerate(values))
+
+
+def compared(*rows, baseline):
+    """The differences of these rows to the baseline, in one table."""
+    runs = {"none": by_seed(baseline)} | {str(i): by_seed(row) for i, row in enumerate(rows)}
+    return list(compare_pairs([(runs, "none")])[0].values())
+
+
 def test_mean_and_sample_deviation_of_a_textbook_example():
     mean, std = mean_std([2, 4, 4, 4, 5, 5, 7, 9])
     assert mean == 5
     assert std == exact((32 / 7) ** 0.5)
 
 
-def test_one_run_has_no_spread():
+def test_one_run_has_no_spread_and_no_verdict():
     assert mean_std([78.0]) == (78.0, None)
-    assert difference([0.4]) == Difference(1, 0.4, None, None, None, None)
+    (found,) = compared([78.5], baseline=[78.0])
+    assert found == Difference(1, 0.5)
+    assert found.verdict == "not resolved"
 
 
 def test_pairs_are_runs_at_equal_seeds():
@@ -29,7 +42,7 @@ def test_pairs_are_runs_at_equal_seeds():
 
 
 def test_the_paired_test_of_student_s_sleep_data():
-    found = difference([b - a for a, b in zip(FIRST, SECOND, strict=True)])
+    (found,) = compared(SECOND, baseline=FIRST)
     assert found.mean == exact(1.58)
     assert found.p == pytest.approx(0.002833, abs=5e-7)  # as R's t.test prints it
     assert (found.low, found.high) == pytest.approx((0.7001142, 2.4598858), abs=5e-8)
@@ -38,16 +51,15 @@ def test_the_paired_test_of_student_s_sleep_data():
 @pytest.mark.parametrize("n", [2, 3, 5, 10])
 def test_interval_and_test_agree_with_scipy(n):
     values = np.random.default_rng(n).normal(0.3, 1, (2, n))
-    found = difference((values[0] - values[1]).tolist())
+    (found,) = compared(values[0], baseline=values[1])
     theirs = scipy_stats.ttest_rel(*values)
     assert found.p == exact(theirs.pvalue)
     assert (found.low, found.high) == exact(tuple(theirs.confidence_interval(0.95)))
-    assert found.std == exact(np.std(values[0] - values[1], ddof=1))
 
 
 def test_equal_differences_are_no_evidence():
-    found = difference([1.25, 1.25])
-    assert (found.mean, found.p, found.low, found.resolvable(1)) == (1.25, None, None, None)
+    (found,) = compared([2.25, 3.25], baseline=[1.0, 2.0])
+    assert found == Difference(2, 1.25)
 
 
 def test_holm_by_hand():
@@ -66,34 +78,16 @@ def test_holm_adjusts_as_its_definition_says():
 
 def test_the_smallest_resolvable_difference_is_where_the_verdict_turns():
     values = np.array([0.3, 0.5, 0.1, 0.45, 0.2])
-    resolvable = difference(values.tolist()).resolvable(tests=4)
+    nothing = [np.array([1.0, -1.0, 1.0, -1.0, 0.0])] * 3  # p = 1: Holm multiplies the first by 4
+    resolvable = compared(values, *nothing, baseline=np.zeros(5))[0].resolvable
     for factor, expected in ((0.999, "not resolved"), (1.001, "gain")):
-        moved = difference((values - values.mean() + factor * resolvable).tolist())
-        assert verdict(moved.mean, 4 * moved.p) == expected
+        moved = values - values.mean() + factor * resolvable
+        assert compared(moved, *nothing, baseline=np.zeros(5))[0].verdict == expected
 
 
-def test_verdicts():
-    assert verdict(0.4, 0.01) == "gain"
-    assert verdict(-0.4, 0.05) == "loss"
-    assert verdict(0.4, 0.051) == verdict(0.4, None) == "not resolved"
-
-
-def false_verdicts(gain, tables=2000, rows=8, seeds=5):
-    """The share of simulated tables with any verdict; rows share the baseline, as real ones do."""
-    draw = np.random.default_rng(2026).normal(size=(tables, rows + 1, seeds))
-    called = 0
-    for table in draw:
-        tests = [difference((row + gain - table[0]).tolist()) for row in table[1:]]
-        adjusted = holm([test.p for test in tests])
-        called += any(
-            verdict(test.mean, p) != "not resolved" for test, p in zip(tests, adjusted, strict=True)
-        )
-    return called / tables
-
-
-def test_a_table_without_a_gain_calls_one_in_at_most_5_percent_of_simulations():
-    assert false_verdicts(gain=0) <= 0.05
-
-
-def test_control_a_real_gain_is_called():
-    assert false_verdicts(gain=5, tables=100) > 0.9
+def test_several_tables_share_the_correction():
+    runs = {"none": by_seed([0.0] * 3), "se": by_seed([1.0, 1.3, 1.8])}
+    (alone,) = compare_pairs([(runs, "none")])
+    together = compare_pairs([(runs, "none")] * 2)
+    assert [found["se"].p for found in together] == exact([2 * alone["se"].p] * 2)
+    assert (alone["se"].verdict, together[0]["se"].verdict) == ("gain", "not resolved")
