@@ -1,4 +1,4 @@
-"""Values of every choice in conf/model, conf/attn and conf/data, and what models do with them."""
+"""The values of the choices in conf, and what models do with theirs."""
 
 from functools import partial
 from pathlib import Path
@@ -14,12 +14,17 @@ from models import Slots
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = yaml.safe_load((ROOT / "tests/choices.yaml").read_text())
-CHOICES = [(group, name) for group in ("model", "attn", "data") for name in GOLDEN[group]]
+GROUPS = ("model", "attn", "data", "experiment")
+CHOICES = [(group, name) for group in GROUPS for name in GOLDEN[group]]
+
+
+def read(name):
+    return yaml.safe_load((ROOT / "conf" / f"{name}.yaml").read_text())
 
 
 @pytest.mark.parametrize(("group", "name"), CHOICES)
 def test_each_value_of_a_choice_is_the_value_of_its_source(group, name):
-    written = yaml.safe_load((ROOT / "conf" / group / f"{name}.yaml").read_text())
+    written = read(f"{group}/{name}")
     expected = GOLDEN[group][name]
     if group == "model":
         of_package = "model" in expected
@@ -30,7 +35,22 @@ def test_each_value_of_a_choice_is_the_value_of_its_source(group, name):
 
 @pytest.mark.parametrize("group", ["model", "attn", "data"])
 def test_no_choice_is_without_its_values_here(group):
+    """Of a new choice: add its values and their source to choices.yaml."""
     assert {file.stem for file in (ROOT / "conf" / group).glob("*.yaml")} == set(GOLDEN[group])
+
+
+def test_the_defaults_of_a_run():
+    written = read("train")
+    del written["hydra"]
+    written["defaults"] = [d for d in written["defaults"] if "override" not in str(d)]
+    assert written == GOLDEN["train"]
+    assert read("slots") == GOLDEN["slots"]
+
+
+@pytest.mark.parametrize("name", GOLDEN["table"])
+def test_a_table_trains_under_its_settings_with_its_seeds(name):
+    written = read(f"table/{name}")
+    assert {key: written[key] for key in GOLDEN["table"][name]} == GOLDEN["table"][name]
 
 
 MOBILE_V3 = ({(0.001, 0.01)}, {"ReLU", "Hardswish", "Hardsigmoid"})
