@@ -91,7 +91,7 @@ def test_killed_in_the_middle_it_is_simply_called_again(unbroken, tmp_path):
     process.communicate()
     done = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("result.json")}
     assert 2 <= len(done) < 6
-    code, out, err = finish(*SMALL, "run=true", "cost=false", cwd=tmp_path)
+    code, _, err = finish(*SMALL, "run=true", "cost=false", cwd=tmp_path)
     assert code == 0, err
     assert len(list(tmp_path.rglob("result.json"))) == 6
     assert all(file.stat().st_mtime_ns == when for file, when in done.items())
