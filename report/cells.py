@@ -30,7 +30,7 @@ def accuracy(comparison: Comparison) -> TableBlock:
     """Top-1 after the last epoch, and the difference to the baseline."""
     vs = f"vs {comparison.baseline} [95 % CI]"
     header = (
-        "attn", "top-1 %", vs, "verdict", "p", "n", "resolvable", "best epoch", "selection",
+        "attn", vs, "verdict", "p", "top-1 %", "n", "resolvable", "best epoch", "selection",
     )  # fmt: skip
     rows = [_accuracy(row) for row in comparison.rows]
     if not any(row.n for row in comparison.rows):
@@ -98,10 +98,10 @@ def _accuracy(row: TableRow) -> tuple[str, ...]:
     found, best = row.difference, row.spread("best_top1")
     return (
         row.name,
-        plus_minus(row.spread("top1"), row.n),
         _interval(row),
         row.verdict,
         _number(found and found.p, _p_value),
+        plus_minus(row.spread("top1"), row.n),
         str(row.n),
         _number(found and found.resolvable, lambda value: f"±{value:.2f}"),
         plus_minus(best, row.n),

@@ -3,6 +3,7 @@
 import base64
 import re
 from collections.abc import Iterable, Sequence
+from datetime import date
 from html import escape
 
 from matplotlib.figure import Figure
@@ -28,15 +29,19 @@ th, td { padding: .3rem .7rem; text-align: right; white-space: nowrap;
   border-bottom: 1px solid var(--line) }
 thead th { color: #56606b; font-weight: 600; vertical-align: bottom }
 th:first-child { text-align: left; position: sticky; left: 0; background: #fff }
+.wide::after { content: "the table scrolls sideways →"; display: none; color: #56606b;
+  font-size: .8rem }
+@media (max-width: 48rem) { .wide::after { display: block } th, td { padding: .3rem .45rem } }
 tbody tr:hover > * { background: var(--soft) }
 .gain { color: var(--gain); font-weight: 600 } .loss { color: var(--loss); font-weight: 600 }
 .note, .remarks { font-size: .85rem; color: #56606b; overflow-wrap: anywhere }
 .remarks { padding-left: 1.1rem } .note { margin: .3rem 0 }
 figure { margin: 1.2rem 0 } figure img { width: 100%; max-width: 44rem; height: auto }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 26rem), 1fr));
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr));
   gap: 0 2rem; align-items: start }
 code { font-size: .85rem; background: var(--soft); padding: .1rem .3rem; overflow-wrap: anywhere }
 """
+TEXTS = ("table.md", "table.csv", "table.tex")
 READING = (
     "top-1: test accuracy after the last epoch, never the best one. "
     "vs: the difference to the baseline in points of accuracy, with an interval. The intervals of "
@@ -56,7 +61,7 @@ TESTS = {
 
 def html(table: Table, command: str) -> str:
     """The whole page; `command` is the line that makes it again."""
-    body = [f"<h1>{escape(table.title)}</h1>", _lead(table)]
+    body = [f"<h1>{escape(table.title)}</h1>", _lead(table), _facts(table)]
     body += [part for comparison in table.comparisons for part in _comparison(comparison)]
     if table.only_published:
         body += ["<h2>Elsewhere</h2>", *_block(elsewhere(table.only_published))]
@@ -85,6 +90,17 @@ def _lead(table: Table) -> str:
     return "".join(f"<p><strong>{escape(sentence)}</strong></p>" for sentence in sentences)
 
 
+def _facts(table: Table) -> str:
+    """When the page was made, what the runs were made with, and the other files."""
+    records = [r for c in table.comparisons for row in c.rows for r in row.records]
+    made = [f"made {date.today().isoformat()}", f"{len(records)} runs"]
+    for key, name in (("revision", "commit"), ("torch", "torch"), ("device", "on")):
+        values = sorted({str(record[key]) for record in records if record.get(key)})
+        made += [f"{name} {', '.join(values)}"] if values else []
+    links = ", ".join(f'<a href="{name}">{name}</a>' for name in TEXTS)
+    return f'<p class="note">{escape(" · ".join(made))} · {links}</p>'
+
+
 def _comparison(comparison: Comparison) -> Iterable[str]:
     yield f"<h2>{escape(comparison.title)}</h2>"
     first, *others = blocks(comparison) or [accuracy(comparison)]
@@ -101,8 +117,8 @@ def _block(block: TableBlock) -> Iterable[str]:
     head = "".join(f"<th>{escape(cell)}</th>" for cell in block.header)
     rows = "".join(f"<tr>{_cells(row)}</tr>" for row in block.rows)
     yield (
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
+        f'<div class="wide"><div class="scroll"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div></div>"
     )
     yield from (f'<p class="note">{_linked(note)}</p>' for note in block.notes)
 

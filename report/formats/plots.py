@@ -1,12 +1,16 @@
 """Pictures of a table: where each difference lies, what it costs, how training went."""
 
 import io
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
+from adjustText import adjust_text
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -14,6 +18,10 @@ from report.cells import is_noise
 from report.curves import curves
 from report.table import Comparison, Table, TableRow
 
+# Colours that colour-blind readers tell apart (Okabe and Ito, 2008); black is the baseline's.
+COLORS = ("#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#8C8C00")
+DASHES = ("-", "--", ":", "-.")
+LABEL_GAP = 0.045  # of the axis: the least distance of two labels
 VERDICT_COLORS = {"gain": "#1b7837", "loss": "#b2182b", "not resolved": "#666666", "": "#666666"}
 RC = {
     "svg.hashsalt": "attnbench",  # the same picture is the same file
@@ -47,7 +55,7 @@ def forest(comparisons: Sequence[Comparison]) -> Figure:
             _interval(axis, row, y)
         axis.set_yticks(range(len(rows)), [f"{row.name} (n={row.difference.n})" for row in rows])
         axis.set_ylim(-0.7, len(rows) - 0.3)
-        axis.set_xlabel(f"points of top-1 against {comparison.baseline}, 95 % interval")
+        axis.set_xlabel(f"points of top-1 vs {comparison.baseline}, 95 % interval")
     return figure
 
 
@@ -60,17 +68,18 @@ def cost(comparisons: Sequence[Comparison]) -> Figure:
         place = _time if measured else _macs(comparison)
         axis.axhline(0, color="black", linewidth=0.8)
         axis.plot(1, 0, "o", color="black")
-        axis.annotate(comparison.baseline, (1, 0), (5, 4), textcoords="offset points", size=9)
+        points = [(1.0, 0.0, comparison.baseline)]
         for row in _differing(comparison):
             found, x = row.difference, place(row)
             half = found.high - found.mean if found.high is not None else 0
             color = VERDICT_COLORS[row.verdict]
             axis.errorbar(x, found.mean, half, fmt="o", color=color, capsize=2, linewidth=1)
-            axis.annotate(row.name, (x, found.mean), (5, 4), textcoords="offset points", size=9)
+            points.append((x, found.mean, row.name))
         what = "training time" if measured else "MACs"
         axis.set_xlabel(f"{what} relative to {comparison.baseline}")
-        axis.set_ylabel("points of top-1")
+        axis.set_ylabel(f"points of top-1 vs {comparison.baseline}")
         axis.margins(x=0.15)
+        _label_points(axis, points)
     return figure
 
 
@@ -79,19 +88,21 @@ def learning(comparisons: Sequence[Comparison]) -> Figure:
     """Test accuracy over the epochs, mean over the seeds in a band of one deviation."""
     figure, axes = _panels(comparisons, [3.6] * len(comparisons))
     for axis, comparison in zip(axes, comparisons, strict=True):
-        colors = matplotlib.colormaps["tab10" if len(comparison.rows) <= 10 else "tab20"].colors
-        for i, row in enumerate(row for row in comparison.rows if row.n):
+        ends = []
+        for row, style in _styles(comparison):
             curve = curves([record["path"] for record in row.records], "test.top1")
-            color, dashes = colors[i % len(colors)], "-" if i < len(colors) else "--"
             marker = "o" if len(curve.epochs) == 1 else None
-            axis.plot(curve.epochs, curve.mean, dashes, color=color, label=row.name, marker=marker)
+            axis.plot(curve.epochs, curve.mean, label=row.name, marker=marker, **style)
             band = np.nan_to_num(curve.std)
             low, high = curve.mean - band, curve.mean + band
-            axis.fill_between(curve.epochs, low, high, color=color, alpha=0.15, linewidth=0)
+            color = style["color"]
+            axis.fill_between(curve.epochs, low, high, color=color, alpha=0.1, linewidth=0)
+            if len(curve.epochs):
+                ends.append((curve.epochs[-1], curve.mean[-1], row.name, color))
         axis.set_xlabel("epoch")
         axis.set_ylabel("test top-1 %")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.legend(frameon=False, fontsize=8, ncols=1 + len(comparison.rows) // 9)
+        _label_ends(axis, ends)
     return figure
 
 
@@ -122,6 +133,39 @@ def _panels(
         for axis, comparison in zip(axes, comparisons, strict=True):
             axis.set_title(comparison.title)
     return figure, list(axes)
+
+
+def _styles(comparison: Comparison) -> Iterator[tuple[TableRow, dict[str, Any]]]:
+    """The rows with runs, and how their curves are drawn: the baseline black and thick."""
+    others = itertools.product(DASHES, COLORS)
+    for row in (row for row in comparison.rows if row.n):
+        if row.name == comparison.baseline:
+            yield row, {"color": "black", "linewidth": 2.5, "zorder": 3}
+        else:
+            dashes, color = next(others)
+            yield row, {"color": color, "linestyle": dashes, "linewidth": 1.5}
+
+
+def _label_points(axis: Axes, points: Sequence[tuple[float, float, str]]) -> None:
+    """Names beside points, moved until no two of them overlap."""
+    FigureCanvasAgg(axis.figure).draw()  # the places of texts are known once they are drawn
+    texts = [axis.text(x, y, name, size=9) for x, y, name in points]
+    x, y = [point[0] for point in points], [point[1] for point in points]
+    lines = {"arrowstyle": "-", "color": "#888888", "linewidth": 0.6}
+    adjust_text(texts, x, y, ax=axis, arrowprops=lines)
+
+
+def _label_ends(axis: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+    """Names at the ends of curves, from below, each LABEL_GAP above the one before at least."""
+    low, high = axis.get_ylim()
+    gap, place = LABEL_GAP * (high - low), -np.inf
+    for x, y, name, color in sorted(ends, key=lambda end: end[1]):
+        place = max(y, place + gap)
+        lines = {"arrowstyle": "-", "color": color, "linewidth": 0.6}
+        axis.annotate(
+            name, (x, y), (1.04, place), ("data", "data"), ("axes fraction", "data"),
+            size=9, color=color, va="center", arrowprops=lines,
+        )  # fmt: skip
 
 
 def _interval(axis: Axes, row: TableRow, y: int) -> None:

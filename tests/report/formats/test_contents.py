@@ -77,11 +77,11 @@ def test_the_forest_shows_the_mean_and_the_interval_of_every_row(table):
 def test_the_cost_is_drawn_against_the_gain_of_every_row(table):
     (comparison,) = table.comparisons
     (axis,) = cost([comparison]).axes
-    named = {text.get_text(): text.xy for text in axis.texts}
+    named = {text.get_text() for text in axis.texts if text.get_text()}
     expected = {"none": (1, 0)}
     for name in ("se", "nam"):
         expected[name] = (MACS[name] / MACS["none"], comparison.row(name).difference.mean)
-    assert named == {name: pytest.approx(place) for name, place in expected.items()}
+    assert named == set(expected)
     for container, name in zip(axis.containers, ("se", "nam"), strict=True):
         point, _, (bar,) = container
         found = comparison.row(name).difference

@@ -32,7 +32,7 @@ def test_mean_spread_difference_and_verdict_are_shown(compared):
     )
     cells = [cell.strip() for cell in se.split("|")[1:-1]]
     assert cells == [
-        "se", "93.00 ± 0.95", "+2.00 [+0.77, +3.23]", "gain", "0.010", "3", "±1.23", "93.25 ± 0.95",
+        "se", "+2.00 [+0.77, +3.23]", "gain", "0.010", "93.00 ± 0.95", "3", "±1.23", "93.25 ± 0.95",
         "+0.25",
     ]  # fmt: skip
 
@@ -44,7 +44,7 @@ def test_one_run_has_no_plus_minus(new_record):
 
 def test_a_row_without_runs_is_shown_as_missing(new_record):
     rows = [TableRow("none", [new_record()]), TableRow("se")]
-    assert "| se   | missing |" in markdown(Table("t", [Comparison("c", "d", "m", rows)]))
+    assert "| se   | missing " in markdown(Table("t", [Comparison("c", "d", "m", rows)]))
 
 
 def test_measured_costs_are_relative_to_the_baseline(new_record):
