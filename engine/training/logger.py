@@ -15,6 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from tqdm import tqdm
 
+from engine.complexity import params
 from engine.errors import ConfigError
 from engine.storage.atomic import write_text, writing
 from engine.storage.run_dir import RunDir, flatten
@@ -55,7 +56,7 @@ class RunLogger:
             self.board = SummaryWriter(folder.path, purge_step=epoch + 1)
             self.events = max(folder.path.glob("events.out.*"))  # the time is part of the name
             if not epoch:
-                self._introduce(folder)
+                self._introduce(folder, run)
 
     def __enter__(self) -> "RunLogger":
         return self
@@ -98,12 +99,12 @@ class RunLogger:
     def _rows(self) -> list[dict[str, Any]]:
         return list(_whole(self.path.read_text())) if self.path.exists() else []
 
-    def _introduce(self, folder: RunDir) -> None:
+    def _introduce(self, folder: RunDir, run: Run) -> None:
         """Log the configuration as text and as hparams; add_hparams would make a second run."""
         leaves = {name: str(value) for name, value in flatten(folder.config)}
         table = "\n".join(f"| `{name}` | {value} |" for name, value in leaves.items())
         self.board.add_text("config", f"| option | value |\n|---|---|\n{table}", 0)
-        for summary in hparams(dict(folder.labels), dict.fromkeys(METRICS)):
+        for summary in hparams(folder.labels | _numbers(run), dict.fromkeys(METRICS)):
             self.board.file_writer.add_summary(summary)
 
 
@@ -123,6 +124,17 @@ class NullLogger:
 
     def attention(self, run: Run, seen: GateStatistics) -> None:
         pass
+
+
+def _numbers(run: Run) -> dict[str, float]:
+    """The hparams by which TensorBoard can sort and filter runs."""
+    return {
+        "lr": run.recipe.lr,
+        "batch_size": run.recipe.batch_size,
+        "epochs": run.recipe.epochs,
+        "weight_decay": run.optimizer.defaults.get("weight_decay", 0.0),
+        "params": params(run.model),
+    }
 
 
 def _whose(labels: Mapping[str, Any]) -> str:

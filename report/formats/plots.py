@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from report.cells import is_noise
 from report.curves import curves
+from report.headline import headline
 from report.table import Comparison, Table, TableRow
 
 # Colours that colour-blind readers tell apart (Okabe and Ito, 2008); black is the baseline's.
@@ -35,11 +37,14 @@ RC = {
 
 
 def draw(table: Table, folder: Path) -> list[Path]:
-    """forest, cost and curves as .svg and .pdf in `folder`; those without data are not drawn."""
+    """forest, cost and curves as .svg and .pdf, and summary.png, in `folder`, if there are data."""
     written = []
     for name, plot, fits in PLOTS:
         if shown := [c for c in table.comparisons if fits(c)]:
             written += save(plot(shown), folder / name)
+    if slide := summary(table):
+        written.append(folder / "summary.png")
+        slide.savefig(written[-1], dpi=200, metadata={"Software": None})
     return written
 
 
@@ -103,6 +108,21 @@ def learning(comparisons: Sequence[Comparison]) -> Figure:
         axis.set_ylabel("test top-1 %")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         _label_ends(axis, ends)
+    return figure
+
+
+@matplotlib.rc_context(RC)
+def summary(table: Table) -> Figure | None:
+    """One slide: the title, the finding in a sentence, the differences. None without any."""
+    shown = [comparison for comparison in table.comparisons if _differing(comparison)]
+    if not shown:
+        return None
+    figure = forest(shown)
+    sentences = [textwrap.fill(headline(comparison), 84) for comparison in shown]
+    lines = sum(sentence.count("\n") + 1 for sentence in sentences)
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width + 2, height + 0.3 * lines + 0.6)
+    figure.suptitle("\n".join([table.title, "", *sentences]), x=0.02, ha="left", size=12)
     return figure
 
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from report.cells import accuracy, beside, blocks, elsewhere
+from report.cells import accuracy, beside, blocks, cost, elsewhere
 from report.published import published
-from report.table import TableRow, judged, of_records, with_published
+from report.table import Comparison, TableRow, judged, of_records, with_published
 
 FIRST = {
     "source": "Somebody (2020), Table 1.",
@@ -94,3 +94,18 @@ def test_blocks_without_a_row_are_left_out(table, compared):
         "Test top-", "Cost", "Published",
     ]  # fmt: skip
     assert [block.heading[:9] for block in blocks(compared[0])] == ["Test top-", "Cost"]
+
+
+@pytest.mark.parametrize(("longest", "shown"), [(1.9, "1.20× [1.00, 1.90]"), (6.8, "not measured")])
+def test_times_of_a_busy_machine_are_not_shown(new_record, longest, shown):
+    speed = {"time_ratio": 1.2, "time_ratio_min": 1.0, "time_ratio_max": longest}
+    measured = {
+        "train": speed, "infer": speed, "memory_ratio": 1.0, "device": "cpu", "batch_size": 32,
+        "rounds": 3,
+    }  # fmt: skip
+    rows = [TableRow("none", [new_record()]), TableRow("se", [new_record("se")], cost=measured)]
+    block = cost(Comparison("c", "d", "m", rows))
+    assert block.rows[1][5:7] == (shown, shown)
+    assert block.notes == (
+        ["not measured: the machine was busy; cost=true measures again"] if longest > 3 else []
+    )
