@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the packages of this checkout, before others
+
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from omegaconf import DictConfig, OmegaConf

@@ -1,8 +1,12 @@
 """Count what networks cost, without training: `python scripts/cost.py model=a,b attn=none,c`."""
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the packages of this checkout, before others
+
 import itertools
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial

@@ -4,6 +4,11 @@ Runs the tests of tests/faults that are marked with the chosen faults, each as o
 docs/reliability.md says, and prints one Markdown table. The exit code is 1 if a test failed.
 """
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the packages of this checkout, before others
+
 import argparse
 import contextlib
 import io
@@ -11,11 +16,9 @@ import json
 import os
 import platform
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import pytest
 

@@ -1,9 +1,12 @@
 """Measure networks side by side: `python scripts/speed.py model=a,b attn=none,c [mode=...]`."""
 
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the packages of this checkout, before others
+
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Literal
 
 from omegaconf import DictConfig, OmegaConf

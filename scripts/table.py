@@ -1,11 +1,14 @@
 """Compare runs: `python scripts/table.py table=NAME [run=true]`, or `runs=DIR`."""
 
-import shlex
 import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the packages of this checkout, before others
+
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
