@@ -17,7 +17,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from engine.errors import ConfigError, as_config_error
 from report.formats.latex import latex
 from report.formats.text import markdown
-from report.formats.write import write
+from report.formats.write import folder_name, write
 from report.published import published
 from report.records import collect
 from report.remarks import remarks
@@ -113,7 +113,7 @@ def planned(cfg: DictConfig, said: Overrides) -> tuple[Table, Path, int]:
         if cfg.run:
             train_missing(missing)
     name = HydraConfig.get().runtime.choices["table"]
-    folder = Path(cfg.to, name, *filter(None, [label_overrides(said)]))
+    folder = Path(cfg.to, name, *map(folder_name, filter(None, [label_overrides(said)])))
     measure = cfg.cost or (cfg.cost is None and cfg.run)
     cost = costs(plan, conf["baseline"], folder / "cost.json", measure)
     if baseline != conf["baseline"]:  # the costs are relative to the table's own baseline

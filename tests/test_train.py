@@ -60,6 +60,16 @@ def unbroken(tmp_path_factory):
     return cwd / RUN / "nam" / THREE
 
 
+def test_a_finished_run_is_measured_again_from_its_weights_alone(unbroken, tmp_path):
+    for name in ("config.yaml", "result.json", "weights.safetensors"):
+        (tmp_path / name).write_bytes((unbroken / name).read_bytes())
+    whole, alone = (
+        json.loads(finish(f"run={folder}", "json=true", cwd=tmp_path, script="eval.py"))
+        for folder in (unbroken, tmp_path)
+    )
+    assert alone | {"run": 0} == whole | {"run": 0}
+
+
 def test_a_run_leaves_what_the_readme_says(unbroken):
     files = {file.name.partition(".17")[0].split(".out")[0] for file in unbroken.iterdir()}
     assert {"config.yaml", "metrics.jsonl", "last.pt", "events"} <= files

@@ -6,10 +6,12 @@ therefore renews the file's time now and then, and a lock that another machine l
 a while before it is taken over.
 """
 
+import errno
 import fcntl
 import os
 import re
 import socket
+import stat
 import sys
 import threading
 import time
@@ -47,7 +49,7 @@ def _taken(path: Path) -> IO[str]:
     for attempt in range(1, ATTEMPTS + 1):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            lock = path.open("a+")
+            lock = open(path, "a+", opener=_open_here)  # noqa: SIM115 - the caller closes it
         except FileNotFoundError:
             if attempt == ATTEMPTS:
                 raise
@@ -63,6 +65,20 @@ def _taken(path: Path) -> IO[str]:
             raise
         lock.close()  # the process before removed the file when it ended
     raise ConfigError(f"{path.parent} is taken and left by other processes all the time; try again")
+
+
+def _open_here(path: str, flags: int) -> int:
+    """Open a regular file; ConfigError for a link or a device: a run writes in its folder alone."""
+    try:
+        found = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise ConfigError(f"{path} is a link; remove it") from error
+    if not stat.S_ISREG(os.fstat(found).st_mode):
+        os.close(found)
+        raise ConfigError(f"{path} is no regular file; remove it")
+    return found
 
 
 def _is_at(lock: IO[str], path: Path) -> bool:

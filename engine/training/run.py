@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from engine.complexity import params
 from engine.distributed.ranks import SINGLE_PROCESS, Ranks
-from engine.errors import ConfigError, NonFiniteError, as_config_error
+from engine.errors import ConfigError, NonFiniteError, as_config_error, first_line
 from engine.storage import checkpoint
 from engine.training.compile import compiled
 from engine.training.loss_scale import LossScale
@@ -180,6 +182,20 @@ class Run:
         found = self.ranks.broadcast_result(partial(self._load, folder))
         self.ranks.broadcast_state(self.snapshot, self.restore)
         return found
+
+    def load_weights(self, folder: Path) -> None:
+        """Load the final weights of a finished run for evaluation; the run cannot go on from them.
+
+        FileNotFoundError if `folder` has no weights, ValueError if they belong to another network.
+        """
+        path = folder / "weights.safetensors"
+        if not path.is_file():
+            raise FileNotFoundError(f"{folder} holds no checkpoint and no {path.name} to be used")
+        try:
+            self.eval_model.load_state_dict(load_file(path, device=str(self.device)))
+        except (RuntimeError, SafetensorError) as error:
+            raise ValueError(f"{path}: {first_line(error)}") from error
+        self.epoch = self.recipe.epochs
 
     def _load(self, folder: Path) -> bool:
         state = checkpoint.load(folder, like=self.state_dict())

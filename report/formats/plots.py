@@ -58,9 +58,11 @@ def forest(comparisons: Sequence[Comparison]) -> Figure:
         axis.axvline(0, color="black", linewidth=0.8)
         for y, row in enumerate(rows):
             _interval(axis, row, y)
-        axis.set_yticks(range(len(rows)), [f"{row.name} (n={row.difference.n})" for row in rows])
+        axis.set_yticks(
+            range(len(rows)), [f"{_label(row.name)} (n={row.difference.n})" for row in rows]
+        )
         axis.set_ylim(-0.7, len(rows) - 0.3)
-        axis.set_xlabel(f"points of top-1 vs {comparison.baseline}, 95 % interval")
+        axis.set_xlabel(f"points of top-1 vs {_label(comparison.baseline)}, 95 % interval")
     return figure
 
 
@@ -73,16 +75,16 @@ def cost(comparisons: Sequence[Comparison]) -> Figure:
         place = _time if measured else _macs(comparison)
         axis.axhline(0, color="black", linewidth=0.8)
         axis.plot(1, 0, "o", color="black")
-        points = [(1.0, 0.0, comparison.baseline)]
+        points = [(1.0, 0.0, _label(comparison.baseline))]
         for row in _differing(comparison):
             found, x = row.difference, place(row)
             half = found.high - found.mean if found.high is not None else 0
             color = VERDICT_COLORS[row.verdict]
             axis.errorbar(x, found.mean, half, fmt="o", color=color, capsize=2, linewidth=1)
-            points.append((x, found.mean, row.name))
+            points.append((x, found.mean, _label(row.name)))
         what = "training time" if measured else "MACs"
-        axis.set_xlabel(f"{what} relative to {comparison.baseline}")
-        axis.set_ylabel(f"points of top-1 vs {comparison.baseline}")
+        axis.set_xlabel(f"{what} relative to {_label(comparison.baseline)}")
+        axis.set_ylabel(f"points of top-1 vs {_label(comparison.baseline)}")
         axis.margins(x=0.15)
         _label_points(axis, points)
     return figure
@@ -97,13 +99,13 @@ def learning(comparisons: Sequence[Comparison]) -> Figure:
         for row, style in _styles(comparison):
             curve = curves([record["path"] for record in row.records], "test.top1")
             marker = "o" if len(curve.epochs) == 1 else None
-            axis.plot(curve.epochs, curve.mean, label=row.name, marker=marker, **style)
+            axis.plot(curve.epochs, curve.mean, label=_label(row.name), marker=marker, **style)
             band = np.nan_to_num(curve.std)
             low, high = curve.mean - band, curve.mean + band
             color = style["color"]
             axis.fill_between(curve.epochs, low, high, color=color, alpha=0.1, linewidth=0)
             if len(curve.epochs):
-                ends.append((curve.epochs[-1], curve.mean[-1], row.name, color))
+                ends.append((curve.epochs[-1], curve.mean[-1], _label(row.name), color))
         axis.set_xlabel("epoch")
         axis.set_ylabel("test top-1 %")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -118,11 +120,13 @@ def summary(table: Table) -> Figure | None:
     if not shown:
         return None
     figure = forest(shown)
-    sentences = [textwrap.fill(headline(comparison), 84) for comparison in shown]
+    sentences = [textwrap.fill(_label(headline(comparison), 600), 84) for comparison in shown]
     lines = sum(sentence.count("\n") + 1 for sentence in sentences)
     width, height = figure.get_size_inches()
     figure.set_size_inches(width + 2, height + 0.3 * lines + 0.6)
-    figure.suptitle("\n".join([table.title, "", *sentences]), x=0.02, ha="left", size=12)
+    figure.suptitle(
+        "\n".join([_label(table.title, 72), "", *sentences]), x=0.02, ha="left", size=12
+    )
     return figure
 
 
@@ -151,8 +155,15 @@ def _panels(
     ]
     if len(comparisons) > 1:
         for axis, comparison in zip(axes, comparisons, strict=True):
-            axis.set_title(comparison.title)
+            axis.set_title(_label(comparison.title, 72))
     return figure, list(axes)
+
+
+def _label(text: str, longest: int = 24) -> str:
+    """A text of a run that matplotlib draws as it is: one line, no formula, not too long."""
+    line = "".join(c if c.isprintable() else " " for c in text)
+    short = line if len(line) <= longest else f"{line[: longest - 3]}..."
+    return short.replace("$", r"\$")
 
 
 def _styles(comparison: Comparison) -> Iterator[tuple[TableRow, dict[str, Any]]]:

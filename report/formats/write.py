@@ -9,6 +9,14 @@ from report.formats.tensorboard import write_board
 from report.formats.text import markdown, spreadsheet
 from report.table import Table
 
+LONGEST = 120  # characters of a folder name; file systems allow 255 bytes
+
+
+def folder_name(text: str) -> str:
+    """`text` as the name of one folder: other characters become _, and the name is not hidden."""
+    name = "".join(c if c.isalnum() or c in " ,.=+-_[]()" else "_" for c in text)
+    return name.strip(" .")[:LONGEST] or "_"
+
 
 def write(table: Table, folder: Path, command: str) -> list[Path]:
     """index.html, table.md, .csv and .tex, and the plots; the page first in what is returned.
@@ -26,6 +34,8 @@ def write(table: Table, folder: Path, command: str) -> list[Path]:
         (folder / name).write_text(text, encoding="utf-8")
     several = len(table.comparisons) > 1
     for comparison in table.comparisons:
-        rows = {row.name: [record["path"] for record in row.records] for row in comparison.rows}
-        write_board(rows, folder / "board" / (comparison.title if several else ""))
+        rows: dict[str, list[Path]] = {}
+        for row in comparison.rows:
+            rows.setdefault(folder_name(row.name), []).extend(r["path"] for r in row.records)
+        write_board(rows, folder / "board" / (folder_name(comparison.title) if several else ""))
     return [folder / name for name in texts] + draw(table, folder)

@@ -32,9 +32,7 @@ def run_app(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Compose `config_name` with the words of the command line; call `task` once for each run."""
     exit_on_signals()
     _require_hydra_that_runs()
-    if wrong := wrong_flag(sys.argv[1:], config_name):
-        sys.exit(refuse(wrong))
-    sys.argv[1:] = sweep_flag_first(map(to_hydra, sys.argv[1:]))
+    _prepare_words(config_name)
     _prepare_libraries()
     version = {} if hydra.__version__ >= "1.4" else {"version_base": "1.3"}
     decorate = hydra.main(config_path=str(CONF), config_name=config_name, **version)
@@ -82,6 +80,16 @@ def _in_one_line(task: Callable[[DictConfig], Any], config_name: str) -> Callabl
 
 def _in_job(error: BaseException) -> bool:
     return any(frame.name == "job" for frame in traceback.extract_tb(error.__traceback__))
+
+
+def _prepare_words(config_name: str) -> None:
+    """Turn the command line into words for Hydra, or end with one line about a wrong word."""
+    try:
+        if wrong := wrong_flag(sys.argv[1:], config_name):
+            raise ConfigError(wrong)
+        sys.argv[1:] = sweep_flag_first(map(to_hydra, sys.argv[1:]))
+    except ConfigError as error:
+        sys.exit(refuse(str(error)))
 
 
 def _prepare_libraries() -> None:

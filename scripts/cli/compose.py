@@ -65,7 +65,9 @@ def check_names(cfg: DictConfig, known: DictConfig, path: str = "") -> None:
     for key in cfg:
         where = f"{path}.{key}" if path else str(key)
         if key not in allowed:
-            raise UnknownName(f"unknown option {where}; {_hint(key, allowed, path, target)}")
+            hint = _elsewhere(str(key), known) if not path else None
+            hint = hint or _hint(key, allowed, path, target)
+            raise UnknownName(f"unknown option {where}; {hint}")
         node = cfg._get_node(key)
         if isinstance(node, DictConfig) and not node._is_interpolation() and not node._is_none():
             below = known._get_node(key) if key in known else None
@@ -125,6 +127,15 @@ def _options_of(target: str, path: str) -> tuple[str, ...]:
         return options(target)
     except UnknownTarget as error:
         raise UnknownName(f"{path}._target_: {error}") from error
+
+
+def _elsewhere(key: str, known: DictConfig) -> str | None:
+    """The option of a group with this name: `lr` is `recipe.lr`."""
+    groups = {str(group): known._get_node(group) for group in known}
+    holders = [g for g, node in groups.items() if isinstance(node, DictConfig) and key in node]
+    return (
+        f"did you mean {' or '.join(f'{group}.{key}' for group in holders)}?" if holders else None
+    )
 
 
 def _hint(key: str, allowed: Iterable[str], path: str, target: str | None) -> str:

@@ -60,7 +60,7 @@ def to_hydra(word: str) -> str:
 
     Choices of a group, flags and Hydra's own options keep their form, without a needless plus.
     An old option name becomes the new one. Paths are quoted: Hydra's grammar allows no `=` in a
-    value, and run directories contain it.
+    value, and run directories contain it. ConfigError for a choice that is no name.
     """
     key, equals, value = word.partition("=")
     name = option(key.lstrip("+"))
@@ -68,9 +68,20 @@ def to_hydra(word: str) -> str:
         return word
     if ("/" in value or not value.isascii()) and value[0] not in "'\"{":
         value = _quote(value)
+    if value.startswith("~/"):
+        value = os.path.expanduser(value)
     if name in GROUPS:
+        _check_choice(name, value)
         return f"{name}='{value}'" if NOT_A_CHOICE.fullmatch(value) else f"{name}={value}"
     return f"++{name}={value}"
+
+
+def _check_choice(group: str, value: str) -> None:
+    """ConfigError for a path in place of a name: one choice would get several names."""
+    for choice in value.strip("'\"").split(","):
+        parts = choice.strip().split("/")
+        if "" in parts[:-1] or ".." in parts or choice.endswith((".yaml", ".yml")):
+            raise ConfigError(f"{group}={choice}: a choice is a name in conf/{group}, such as none")
 
 
 def sweep_flag_first(words: Iterable[str]) -> list[str]:

@@ -42,11 +42,14 @@ def load_dataset(config: DictConfig, split: str) -> ImageDataset:
 
 
 def load_run(run: str, config: DictConfig, device: str) -> Run:
-    """The run with the state of its newest checkpoint; ConfigError if there is none."""
+    """The run with the state of its newest checkpoint, or else with its final weights.
+
+    ConfigError if the directory holds neither.
+    """
     from engine.training.run import Run
 
     loaded = Run(build(config.model), build(config.recipe), config.seed, device, config.precision)
     with as_config_error("run"):
         if not loaded.resume(Path(run)):
-            raise FileNotFoundError(f"{run} holds no checkpoint that can be used")
+            loaded.load_weights(Path(run))
     return loaded

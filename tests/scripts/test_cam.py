@@ -75,7 +75,7 @@ def test_what_cannot_be_drawn_is_told_in_one_line(arguments, message, trained):
 
 def test_a_run_without_a_checkpoint_is_refused(trained, tmp_path):
     config = load_config(str(trained / NONE), None)
-    with pytest.raises(ConfigError, match=f"{tmp_path} holds no checkpoint that can be used"):
+    with pytest.raises(ConfigError, match=f"{tmp_path} holds no checkpoint and no weights"):
         load_run(str(tmp_path), config, "cpu")
 
 

@@ -61,3 +61,19 @@ def test_who_is_alive():
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     assert lock._died_here(f"process {ended.pid} on {here}")
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "fifo"])
+def test_a_lock_that_is_no_file_of_the_folder_is_refused_and_nothing_is_written(tmp_path, kind):
+    """A stranger's run directory must not make a run overwrite another file, or wait for ever."""
+    target, path = tmp_path / "precious", tmp_path / "run" / "lock"
+    path.parent.mkdir()
+    if kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.symlink_to(target)
+    if kind == "link":
+        target.write_text("content")
+    with pytest.raises(ConfigError, match="remove it"), lock.locked(path.parent):
+        pass
+    assert not target.exists() if kind != "link" else target.read_text() == "content"

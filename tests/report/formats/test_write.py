@@ -1,3 +1,8 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
 from report.formats.write import write
 from report.table import Table
 
@@ -18,3 +23,23 @@ def test_several_comparisons_have_a_folder_each_for_tensorboard(compared, tmp_pa
 
 def _events(folder):
     return (folder / "out").rglob("events.*")
+
+
+HOSTILE = [
+    "/tmp/EVIL/x", "../../x", "a,/../../x", "..", ".", "", "x" * 400, "a\x00b", "two\nlines",
+    r"$\foo$", "_hidden",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_name_of_a_stranger_leaves_the_folder_of_the_table(compared, tmp_path, name):
+    """Titles and rows are made of strings of result.json."""
+    (first,) = compared
+    rows = [replace(row, name=name if row.name == "se" else row.name) for row in first.rows]
+    table = Table("t", [replace(first, title=name, rows=rows), first])
+    before = {file for file in tmp_path.rglob("*") if file.is_file()}
+    write(table, tmp_path / "deep" / "out", "the command")
+    written = {file for file in tmp_path.rglob("*") if file.is_file()} - before
+    assert all((tmp_path / "deep" / "out") in file.resolve().parents for file in written)
+    assert not Path("/tmp/EVIL").exists()
+    assert len(list((tmp_path / "deep/out/board").iterdir())) == 2

@@ -55,6 +55,14 @@ NAMES = {
     "syncbn=maybe": "syncbn=maybe: expected true or false",
     "seed=-1": "seed=-1: expected a whole number, 0 or more",
     "--epochs=5": "--epochs=5: write KEY=VALUE without dashes",
+    "lr=0.1": "unknown option lr; did you mean recipe.lr?",
+    "epochs=3": "unknown option epochs; did you mean recipe.epochs?",
+    "image_size=64": "did you mean data.image_size or model.image_size?",
+    "table=quickstart": "table: this command has no group table; --help lists the groups",
+    "attn=/se": "attn=/se: a choice is a name in conf/attn",
+    "recipe=/smoke": "recipe=/smoke: a choice is a name in conf/recipe",
+    "attn=../attn/se": "attn=../attn/se: a choice is a name in conf/attn",
+    "attn=se.yaml": "attn=se.yaml: a choice is a name in conf/attn",
     "data=folder": "data.path is missing: give it with data.path=...",
 }
 
