@@ -34,7 +34,7 @@ from scripts.cli.overrides import CONF, Overrides, split_words
 from scripts.cli.type_check import check_options
 from scripts.tables.costs import Costs, costs
 from scripts.tables.launch import describe_missing, find_record, missing_runs, train_missing
-from scripts.tables.plan import Section, label_overrides, plan_sections
+from scripts.tables.plan import Section, check_table, label_overrides, plan_sections
 
 OWN = {*OmegaConf.load(CONF / "table.yaml"), "table"} - {"hydra"}  # the rest is for the runs
 OPTIONS = {
@@ -47,12 +47,6 @@ OPTIONS = {
     "baseline": str | None,
     "to": str,
     "latex": bool,
-}
-TABLE = {
-    "table.title": str,
-    "table.baseline": str,
-    "table.settings": Mapping[str, Any],
-    "table.rows": Mapping[str, str],
 }
 
 
@@ -109,7 +103,7 @@ def planned(cfg: DictConfig, said: Overrides) -> tuple[Table, Path, int]:
     if "seed" in said:
         raise ConfigError(f"seed={said['seed']}: a table has several; say seeds=[{said['seed']}]")
     conf = OmegaConf.to_container(cfg.table)
-    check_options({f"table.{key}": value for key, value in conf.items()}, TABLE)
+    check_table(conf)
     baseline = cfg.baseline or conf["baseline"]
     if baseline not in conf["rows"]:
         raise ConfigError(f"baseline={baseline}: choose from {', '.join(conf['rows'])}")

@@ -14,7 +14,8 @@ from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
 from engine.errors import ConfigError, first_line, place
-from scripts.cli.overrides import GROUPS, Overrides, to_hydra
+from scripts.cli.overrides import CONF, GROUPS, Overrides, to_hydra
+from scripts.cli.recipe_files import complete_recipes
 from scripts.cli.targets import UnknownTarget, options
 
 Choices = Mapping[str, str | None]  # group -> the chosen file of conf/GROUP
@@ -22,6 +23,8 @@ Choices = Mapping[str, str | None]  # group -> the chosen file of conf/GROUP
 SPECIAL = ("_target_", "_partial_")
 SOURCE_WRONG = (ImportError, NameError, AttributeError, SyntaxError)  # when a module is imported
 VALUES_WRONG = (ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError)
+
+complete_recipes(CONF)
 
 
 class UnknownName(ConfigError):
