@@ -51,7 +51,7 @@ OPTIONS = {
 
 
 def main(command: str, said: Overrides, cfg: DictConfig) -> None:
-    """Train what is missing if asked to; print the table and write its files."""
+    """Train the missing runs with run=true; print the table and write its files."""
     check_options(OmegaConf.to_container(cfg), OPTIONS)
     missing = 0
     if "table" in cfg:
@@ -95,7 +95,7 @@ def _roots(cfg: DictConfig) -> list[Path]:
 
 
 def planned(cfg: DictConfig, said: Overrides) -> tuple[Table, Path, int]:
-    """The table that `cfg` names, its runs trained if asked for; its folder; how many lack."""
+    """The table that `cfg` names, its folder, and the number of runs that are still missing."""
     if not isinstance(cfg.runs, str):
         raise ConfigError(
             "runs=[...]: a table trains into one folder; without table=, take several"
