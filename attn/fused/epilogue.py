@@ -26,7 +26,7 @@ from tqdm import tqdm
 from attn.fused.contract import LinearFusion, closed_form
 from attn.fused.function import fused_epilogue
 from attn.fused.kernels import EAGER, compiled
-from attn.fused.traced import traced_epilogue
+from attn.fused.traced import INDUCTOR_OPTIONS, traced_epilogue
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 KINDS = 256  # of calls that a pass is compiled for, by types, gates and sizes: many networks
@@ -45,7 +45,7 @@ class FusedEpilogue:
     the modules run. `compiled=False` runs the passes uncompiled: slow, for tests.
 
     In a network that `torch.compile` compiles, the region is used on the devices in `traced`, for
-    maps of any size. Give `torch.compile` the options `attn.fused.traced.INDUCTOR_OPTIONS`.
+    maps of any size. `torch.compile` needs the options that `inductor_options` returns.
     """
 
     devices: Sequence[str] = ("cpu",)
@@ -81,6 +81,11 @@ class FusedEpilogue:
             return act(fusion(shortcut, form.finish(branch)))
         added = shortcut if fusion.adds else None
         return region(norm, form, attention, isinstance(act, nn.ReLU), y, added)
+
+    def inductor_options(self, attention: nn.Module, device: str) -> dict[str, int]:
+        """The options of `torch.compile` for a block with this attention; {} if it needs none."""
+        used = torch.device(device).type in self.traced and closed_form(attention) is not None
+        return dict(INDUCTOR_OPTIONS) if used else {}
 
     def _region(self, y: Tensor, *modules_and_shortcut: object) -> Callable[..., Tensor] | None:
         """The form of the region that computes this block's end; None if the modules must run."""

@@ -1,7 +1,6 @@
 """The moments of norm(y), from the moments of y: the map norm(y) is never computed."""
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +32,7 @@ class NormMoments:
         self.batch_mean = norm.bias
         self.batch_var = self.slope.square() * batch_var
         self._peaks = peaks
+        self._max: Tensor | None = None  # no cached_property: Dynamo does not enter its lock
 
     @property
     def mean(self) -> Tensor:
@@ -42,11 +42,13 @@ class NormMoments:
     def var(self) -> Tensor:
         return self.slope.square() * self._var
 
-    @cached_property
+    @property
     def max(self) -> Tensor:
-        """Takes one more pass over y; the pixels that hold the extreme y share its gradient."""
-        peak = self._peaks(torch.where(self.slope.detach() < 0, -1.0, 1.0))
-        return torch.addcmul(self.batch_mean, self.slope, peak - self._batch_mean)
+        """Takes one more pass over y, once; the pixels that hold the extreme y share its gradient."""
+        if self._max is None:
+            peak = self._peaks(torch.where(self.slope.detach() < 0, -1.0, 1.0))
+            self._max = torch.addcmul(self.batch_mean, self.slope, peak - self._batch_mean)
+        return self._max
 
     @property
     def center(self) -> Tensor:

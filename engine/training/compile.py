@@ -4,7 +4,7 @@ The plain network shares weights and buffers with the compiled one. The plain ne
 averaged and evaluated, and hooks see its modules.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
@@ -15,10 +15,24 @@ MODES = ("default", "reduce-overhead", "max-autotune")  # the last two record CU
 TOGETHER = 64  # compiled networks and batch sizes in one process; Dynamo's default is 8
 
 
+def inductor_options(model: nn.Module, device: str) -> dict[str, int]:
+    """The options of Inductor that the epilogues of the network's blocks need on this device."""
+    needed = {}
+    for block in model.modules():
+        ask = getattr(getattr(block, "epilogue", None), "inductor_options", None)
+        needed |= {} if ask is None else ask(block.branch, device)
+    return needed
+
+
 def compiled(
-    function: nn.Module | Callable, mode: str, device: str, parts: int, graphs: bool = True
+    function: nn.Module | Callable,
+    mode: str,
+    device: str,
+    parts: int,
+    graphs: bool = True,
+    extra: Mapping[str, int] | None = None,
 ) -> Callable:
-    """`function` compiled, for batches in `parts` parts.
+    """`function` compiled, for batches in `parts` parts; `extra` are further options of Inductor.
 
     Each batch size is compiled when it comes first. One form for all sizes would take less time,
     but the numbers must not depend on the size that came first: a resumed run may begin with the
@@ -45,7 +59,7 @@ def compiled(
     except (RuntimeError, OSError) as error:  # OSError: the cache cannot be written
         reason = first_line(error)
         raise ConfigError(f"compile={mode}: nothing can be compiled here: {reason}") from error
-    options = list_mode_options(mode) | {"deterministic": mode != "max-autotune"}
+    options = list_mode_options(mode) | {"deterministic": mode != "max-autotune"} | (extra or {})
     if not graphs:
         options["triton.cudagraphs"] = False
     return torch.compile(function, dynamic=False, options=options)

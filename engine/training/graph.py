@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from engine.datasets.in_memory import Images
 from engine.rng import fold_in, uniform_from
-from engine.training.compile import compiled
+from engine.training.compile import compiled, inductor_options
 from engine.training.optimizer import is_fused
 from engine.training.run import Run
 from engine.transforms.normalize import Normalize
@@ -59,7 +59,9 @@ class StepGraph:
         self.epoch = -1
         self.front: Callable[..., tuple[Tensor, Tensor]] = self.forward
         if run.compile is not None:
-            self.front = compiled(self.forward, run.compile, str(run.device), 1, graphs=False)
+            device = str(run.device)
+            extra = inductor_options(run.model, device)
+            self.front = compiled(self.forward, run.compile, device, 1, graphs=False, extra=extra)
         self.captured: dict[int, _Captured] = {}  # batch size -> graph
 
     def __call__(self, batch: Tensor) -> tuple[Tensor, Tensor]:

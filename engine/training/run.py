@@ -16,7 +16,7 @@ from engine.complexity import params
 from engine.distributed.ranks import SINGLE_PROCESS, Ranks
 from engine.errors import ConfigError, NonFiniteError, as_config_error, first_line
 from engine.storage import checkpoint
-from engine.training.compile import compiled
+from engine.training.compile import compiled, inductor_options
 from engine.training.loss_scale import LossScale
 from engine.training.optimizer import set_lr
 from engine.training.recipe import Recipe, penalized
@@ -56,7 +56,8 @@ class Run:
         self.model = model.to(device, memory_format=torch.channels_last)
         self.forward = self.model  # the network or its compiled form; training calls this one
         if compile is not None:
-            self.forward = compiled(self.model, compile, device, recipe.accumulate)
+            extra = inductor_options(self.model, device)
+            self.forward = compiled(self.model, compile, device, recipe.accumulate, extra=extra)
         self.recipe = recipe
         with as_config_error("recipe.optimizer"):
             self.optimizer = recipe.make_optimizer(self.model)

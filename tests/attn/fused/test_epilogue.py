@@ -12,6 +12,7 @@ import attn.fused.epilogue
 from attn import CBAM, ECA, NAM, SE, SRM, FusedEpilogue, ShuffleAttention, Triplet
 from attn.fused.function import FusedEpilogueFunction
 from attn.fused.kernels import EAGER, Passes, compiled
+from attn.fused.traced import INDUCTOR_OPTIONS
 from models import MobileNetV2, ResNet, Slots
 from models.resnet import Bottleneck
 from models.slots import Add, BranchOnly, composed
@@ -279,6 +280,24 @@ def test_a_compiled_network_has_the_modules_in_its_one_graph(block):
     expected = composed(*copy.deepcopy(arguments))
     torch.testing.assert_close(whole(arguments[0]), expected, rtol=0, atol=0)
     assert len(graphs) == 1
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+@pytest.mark.parametrize("gate", [NAM, SE, SRM, *SPATIAL[:1]])
+def test_a_compiled_network_may_have_the_region_in_its_one_graph(block, gate):
+    arguments = block(gate)
+    epilogue = FusedEpilogue(elements=0, compiled=False, traced=["cpu"])
+    assert epilogue.inductor_options(arguments[2], "cpu") == INDUCTOR_OPTIONS
+    torch.compiler.reset()
+    _, ours = trained(torch.compile(epilogue, backend="aot_eager", fullgraph=True), arguments)
+    _, theirs = trained(composed, arguments)
+    torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+def test_only_a_region_in_a_compiled_network_needs_options():
+    assert FusedEpilogue().inductor_options(SE(16), "cuda:1") == INDUCTOR_OPTIONS
+    assert FusedEpilogue().inductor_options(SE(16), "cpu") == {}
+    assert FusedEpilogue().inductor_options(nn.Identity(), "cuda") == {}
 
 
 def test_transforms_of_torch_func_see_the_modules(block):

@@ -12,7 +12,8 @@ from engine.benchmark.memory import peak_memory
 from engine.benchmark.timing import Workload
 from engine.errors import ConfigError, NonFiniteError
 from engine.training import compile as module
-from engine.training.compile import MODES, compiled
+from engine.training import run as run_module
+from engine.training.compile import MODES, compiled, inductor_options
 from engine.training.loop import evaluate, train_epoch
 from engine.training.nonfinite import Watch
 from engine.training.recipe import Recipe
@@ -194,3 +195,35 @@ def test_its_memory_is_counted_as_that_of_the_plain_network(new_run, new_compile
         workload.train()
         workload.infer()
     assert counted[0] == counted[1]
+
+
+class Block(nn.Module):
+    """A block whose epilogue asks for options where it has attention, and on cuda alone."""
+
+    class Epilogue:
+        def inductor_options(self, attention, device):
+            wanted = isinstance(attention, nn.ReLU) and device.startswith("cuda")
+            return {"realize_reads_threshold": 7} if wanted else {}
+
+    def __init__(self, attention):
+        super().__init__()
+        self.branch, self.epilogue = attention, self.Epilogue()
+
+
+def test_the_compiler_gets_the_options_that_the_epilogues_need(monkeypatch):
+    net = nn.Sequential(Block(nn.Identity()), Block(nn.ReLU()))
+    assert inductor_options(net, "cuda:0") == {"realize_reads_threshold": 7}
+    assert inductor_options(net[:1], "cuda:0") == inductor_options(net, "cpu") == {}
+    assert inductor_options(nn.ReLU(), "cuda:0") == {}
+    given = []
+    monkeypatch.setattr(torch, "compile", lambda f, **options: given.append(options) or f)
+    compiled(net, "default", "cpu", 1, extra={"realize_reads_threshold": 7})
+    assert given[-1]["options"]["realize_reads_threshold"] == 7
+
+
+def test_a_run_compiles_with_the_options_of_its_epilogues(new_run, monkeypatch):
+    plain, given = new_run(), []
+    monkeypatch.setattr(run_module, "inductor_options", lambda *_: {"realize_reads_threshold": 7})
+    monkeypatch.setattr(run_module, "compiled", lambda f, *_, extra: given.append(extra) or f)
+    Run(plain.model, plain.recipe, 0, "cpu", "fp32", compile="default")
+    assert given == [{"realize_reads_threshold": 7}]
