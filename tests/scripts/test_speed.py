@@ -113,7 +113,7 @@ def test_a_compiled_network_beside_the_plain_one(monkeypatch):
     asked = []
     monkeypatch.setattr(
         "engine.training.run.compiled",
-        lambda model, mode, device, parts: asked.append(mode) or model,
+        lambda model, mode, *others, **options: asked.append(mode) or model,
     )
     speed = here("networks", "channels_last", attn="none", compile="default,null")
     assert asked == ["default"]
