@@ -4,9 +4,8 @@ import json
 
 from omegaconf import DictConfig, OmegaConf
 
-from engine.errors import as_config_error
 from scripts.cli.app import run_app
-from scripts.cli.saved_run import load_config, load_dataset, load_run
+from scripts.cli.saved_run import load_config, load_dataset, load_images, load_run
 from scripts.cli.type_check import check_options
 
 OPTIONS = {
@@ -29,11 +28,10 @@ def measure(cfg: DictConfig) -> dict[str, object]:
     from engine.environment import prepare_device
     from engine.training.loop import accuracy_by_class, predict, summary
 
-    dataset = load_dataset(run_cfg, cfg.split)
+    normalize = load_dataset(run_cfg, cfg.split).normalize
     run = load_run(cfg.run, run_cfg, prepare_device(cfg.device))
-    with as_config_error("data"):
-        images = dataset.load(cfg.split).to(run.device)
-    losses, hit = predict(run, images, dataset.normalize)
+    images = load_images(run_cfg, cfg.split).to(run.device)
+    losses, hit = predict(run, images, normalize)
     measured = {"run": cfg.run, "split": cfg.split, "epoch": run.epoch, "images": len(images)}
     measured |= summary(losses, hit)
     if cfg.per_class:

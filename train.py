@@ -10,6 +10,7 @@ from engine.errors import enough_memory
 from engine.storage.run_dir import RunDir
 from scripts.cli.app import run_app
 from scripts.cli.compose import build
+from scripts.cli.made_from import compare_finished, made_from
 from scripts.cli.run_path import run_directory
 
 
@@ -24,22 +25,29 @@ def train(cfg: DictConfig, folder: RunDir, ranks: Ranks) -> dict[str, object]:
     device = prepare_device(ranks.device(cfg.device), cfg.deterministic)
     recipe, dataset, model = build(cfg.recipe), build(cfg.data), build_network(cfg, ranks)
     run = Run(model, recipe, cfg.seed, device, cfg.precision, ranks, cfg.compile)
+    ranks.broadcast_result(lambda: folder.store_origin(made_from(cfg)))
     rows = fit(run, dataset, folder, cfg.graph, cfg.checkpoint_seconds)
     return ranks.broadcast_result(finish, run, folder, rows)
 
 
 def main(cfg: DictConfig) -> float:
-    """Train one run, unless it is finished; return top-1 accuracy in %."""
+    """Train one run, unless it is finished; return top-1 accuracy in %.
+
+    The value is that of the held-out images if there are any (data.val): a sweeper that looks for
+    the best options never sees the test set.
+    """
     folder = run_directory(cfg)
     with process_group(folder.fingerprint) as ranks:
         result, done = ranks.broadcast_result(folder.result), "already finished"
-        if not result:
+        if result:
+            ranks.broadcast_result(compare_finished, folder, cfg)
+        else:
             claimed = ranks.run_on_rank_zero(folder.claim) or nullcontext()
             with claimed, enough_memory(cfg.recipe.batch_size):
                 result, done = train(cfg, folder, ranks), "finished"
         reached = f"top-1 {result['top1']:.2f} %  top-5 {result['top5']:.2f} %"
         ranks.run_on_rank_zero(print, f"{done}: {folder.path}  {reached}")
-    return result["top1"]
+    return result["top1"] if result.get("val_top1") is None else result["val_top1"]
 
 
 if __name__ == "__main__":

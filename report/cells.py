@@ -35,7 +35,8 @@ def accuracy(comparison: Comparison) -> TableBlock:
     rows = [_accuracy(row) for row in comparison.rows]
     if not any(row.n for row in comparison.rows):
         rows = []
-    return TableBlock("Test top-1 after the last epoch, mean ± std over n seeds", header, rows)
+    images = {"test": "Test top-1", "val": "Top-1 of the held-out images"}[comparison.measured]
+    return TableBlock(f"{images} after the last epoch, mean ± std over n seeds", header, rows)
 
 
 def cost(comparison: Comparison) -> TableBlock:

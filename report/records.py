@@ -25,7 +25,9 @@ REQUIRED: dict[str, type | tuple[type, ...]] = {  # fields of result.json that a
 }
 LABELS = ("data", "model", "attn", "recipe", "other", "seed")
 DUPLICATE = "the same run as"
+DISAGREES = "the same run with another result"
 CONFLICT = "another configuration with the same name and seed as"
+OTHER_DATA = "other data with the same name and seed as"
 
 
 @dataclass
@@ -44,12 +46,22 @@ def collect(*roots: Path) -> Collected:
         if record is None:
             found.left_out[folder] = reason
         elif first := seen.get(name := tuple(record[label] for label in LABELS)):
-            same = record["config"] == first["config"]
-            found.left_out[folder] = f"{DUPLICATE if same else CONFLICT} {first['path']}"
+            found.left_out[folder] = _beside(record, first)
         else:
             seen[name] = record
             found.records.append(record)
     return found
+
+
+def _beside(record: Record, first: Record) -> str:
+    """What a second run with the name and the seed of the `first` one is."""
+    if record["config"] != first["config"]:
+        return f"{CONFLICT} {first['path']}"
+    if len({record.get("data_digest"), first.get("data_digest")} - {None}) > 1:
+        return f"{OTHER_DATA} {first['path']}"
+    if record["top1"] != first["top1"]:
+        return f"{DISAGREES}, {record['top1']:.2f} %, not {first['top1']:.2f} %: {first['path']}"
+    return f"{DUPLICATE} {first['path']}"
 
 
 def _run_folders(root: Path) -> Iterator[Path]:

@@ -8,8 +8,19 @@ from scipy.stats import f as fisher
 from scipy.stats import levene
 
 from report.dunnett import fit, seeds_to_resolve
+from report.records import Record
 from report.table import Comparison, TableRow
 
+MOVING = {  # fields of a record that can move accuracy, and their names
+    "device": "device",
+    "torch": "torch",
+    "ranks": "ranks",
+    "precision": "precision",
+    "deterministic": "deterministic mode",
+    "data_digest": "data",
+    "weights_digest": "pretrained weights",
+    "revision": "revision of the source",
+}
 UNEVEN = 0.01  # the p below which spreads are called different
 TARGET = 0.5  # points of accuracy that a reader may want to resolve
 MANY = 50  # seeds; a larger number is said as "more than"
@@ -21,7 +32,7 @@ def remarks(
     """The remarks on one comparison; `seeds` are the planned ones, `margin` that of equivalence."""
     if not any(row.n for row in comparison.rows):
         return ["no finished run yet"]
-    said = [*_missing(comparison, seeds), *_unpaired(comparison)]
+    said = [*_missing(comparison, seeds), *_unpaired(comparison), *_unlike(comparison)]
     if comparison.test == "dunnett":
         said += [*_uneven(comparison), *_seeds_needed(comparison)]
     return said + (_equivalent(comparison, margin) if margin else [])
@@ -46,6 +57,28 @@ def _unpaired(comparison: Comparison) -> list[str]:
         return []
     lost = [r.name for r in comparison.rows if r.n and r is not baseline and not r.difference]
     return [f"{_names(lost)}: no seed in common with {baseline.name}, not compared"] if lost else []
+
+
+def _unlike(comparison: Comparison) -> list[str]:
+    """What differs between the runs of the comparison, and can move accuracy."""
+    records = [record for row in comparison.rows for record in row.records]
+    said = []
+    for key, name in MOVING.items():
+        groups: dict[str, set[str]] = {}
+        for record in records:
+            if (value := _value(record, key)) is not None:
+                groups.setdefault(value, set()).add(record["attn"])
+        if len(groups) > 1:
+            shown = "; ".join(f"{v}: {_names(sorted(g))}" for v, g in sorted(groups.items()))
+            said.append(f"the runs differ in {name} ({shown}), which can move accuracy")
+    return said
+
+
+def _value(record: Record, key: str) -> str | None:
+    value = record.get(key)
+    if key == "ranks" and "syncbn=true" in record["other"]:  # the number of ranks moves nothing
+        return None
+    return None if value is None else str(value).partition(" ")[0][:12]
 
 
 def _uneven(comparison: Comparison) -> list[str]:

@@ -68,6 +68,7 @@ class Comparison:
     rows: Sequence[TableRow]
     baseline: str = "none"
     test: str = "dunnett"  # a key of TESTS
+    measured: str = "test"  # the images of the accuracies: test, or val
     changed: str = ""  # options that the command line changed: another protocol than the published
 
     @property
@@ -102,6 +103,23 @@ def of_records(records: Iterable[Record]) -> list[Comparison]:
         Comparison(", ".join(key), key[0], key[1], [TableRow(*row) for row in rows.items()])
         for key, rows in groups.items()
     ]
+
+
+def by_images(comparison: Comparison, images: str) -> Comparison:
+    """The comparison by the accuracy on the "test" images, or on the held-out images, "val".
+
+    ValueError if a run held out no images.
+    """
+    if images == "test":
+        return comparison
+    rows = [replace(row, records=[_by_val(r) for r in row.records]) for row in comparison.rows]
+    return replace(comparison, rows=rows, measured=images)
+
+
+def _by_val(record: Record) -> Record:
+    if record.get("val_top1") is None:
+        raise ValueError(f"{record['path']} held out no images; train with data.val=N")
+    return record | {"top1": record["val_top1"], "best_top1": None}
 
 
 def judged(comparisons: Iterable[Comparison], test: str = "dunnett") -> list[Comparison]:

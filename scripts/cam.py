@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from engine.errors import ConfigError, as_config_error
 from scripts.cli.app import run_app
-from scripts.cli.saved_run import load_config, load_dataset, load_run
+from scripts.cli.saved_run import load_config, load_dataset, load_images, load_run
 from scripts.cli.type_check import check_options
 
 if TYPE_CHECKING:  # they take seconds to import, which wrong input need not wait for
@@ -37,7 +37,8 @@ OPTIONS = {
     "device": str,
 }
 MOST = 64  # images that fit one picture
-UNSEEN = ("root", "stem", "statistics")  # options of a data set that leave its images alone
+# Options of a data set that leave its images alone.
+UNSEEN = ("root", "name", "stem", "statistics", "workers", "timeout")
 OF = {"label": "the true class", "prediction": "the class predicted"}
 
 
@@ -98,9 +99,7 @@ def choose(cfg: DictConfig, config: DictConfig) -> CamImages:
     from engine.transforms.batch import Identity
     from report.cam import CamImages
 
-    dataset = load_dataset(config, cfg.split)
-    with as_config_error("data"):
-        images = dataset.load(cfg.split)
+    images = load_images(config, cfg.split)
     count = len(images)
     indices = cfg.indices or permutation(cfg.seed, 0, count)[: cfg.images].tolist()
     if missing := [i for i in indices if not 0 <= i < count]:

@@ -25,6 +25,7 @@ from report.table import (
     Comparison,
     Table,
     TableRow,
+    by_images,
     judged,
     of_records,
     with_published,
@@ -43,6 +44,7 @@ OPTIONS = {
     "seeds": int | Sequence[int] | None,
     "cost": bool | None,
     "test": Literal["dunnett", "paired"],
+    "select": Literal["test", "val"],
     "within": float | None,
     "baseline": str | None,
     "to": str,
@@ -82,6 +84,8 @@ def found(cfg: DictConfig, roots: Sequence[Path]) -> Table:
         left = "".join(f"; {path}: {why}" for path, why in list(runs.left_out.items())[:3])
         raise ConfigError(f"runs={below}: no finished run below it{left}")
     given = [replace(c, baseline=cfg.baseline or c.baseline) for c in of_records(runs.records)]
+    with as_config_error(f"select={cfg.select}"):
+        given = [by_images(c, cfg.select) for c in given]
     comparisons = judged(given, cfg.test)
     if cfg.baseline and not any(c.row(cfg.baseline) for c in comparisons):
         names = dict.fromkeys(row.name for c in comparisons for row in c.rows)
@@ -122,7 +126,8 @@ def planned(cfg: DictConfig, said: Overrides) -> tuple[Table, Path, int]:
         cost = {}
     changed = label_overrides({key: value for key, value in said.items() if key != "attn"})
     comparisons, left_out = _rows(plan, cost, baseline)
-    comparisons = [replace(comparison, changed=changed) for comparison in comparisons]
+    with as_config_error(f"select={cfg.select}"):
+        comparisons = [by_images(replace(c, changed=changed), cfg.select) for c in comparisons]
     table = _table(cfg, conf, judged(comparisons, cfg.test), seeds)
     notes = [*table.remarks, *_left_out(left_out)]
     return replace(table, remarks=notes), folder, len(missing_runs(plan))
@@ -137,7 +142,7 @@ def _table(
     """The judged comparisons with published values and remarks."""
     with as_config_error("table"):
         values = published(conf.get("published") or [])
-    compared, others = with_published(comparisons, values)
+    compared, others = with_published(comparisons, values if cfg.select == "test" else [])
     said = [f"{c.title}: {r}" for c in compared for r in remarks(c, seeds, cfg.within)]
     return Table(conf["title"], compared, [*conf.get("remarks", []), *said], others)
 

@@ -51,7 +51,7 @@ def test_every_data_set_builds_without_being_there(data):
 def test_folder_counts_its_classes(tmp_path):
     for name in ("cat", "dog", "emu"):
         (tmp_path / "train" / name).mkdir(parents=True)
-    assert conf("data=folder", f"data.path={tmp_path}").data.num_classes == 3
+    assert conf("data=folder", f"data.root={tmp_path}").data.num_classes == 3
 
 
 def test_imagenet_has_as_many_classes_as_are_chosen(tmp_path):

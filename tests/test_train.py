@@ -7,9 +7,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from safetensors.torch import load_file
+
+import train
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["data=digits", "data.image_size=8", "model=resnet20", "recipe=digits", "device=cpu"]
@@ -182,4 +185,17 @@ def test_held_out_images_are_watched_and_the_test_set_is_measured_once(tmp_path)
     rows = [json.loads(line) for line in log.read_text().splitlines()]
     assert ["test.top1" in row for row in rows] == [False, True]
     assert all("val.top1" in row for row in rows)
-    assert json.loads((log.parent / "result.json").read_text())["best_top1"] is None
+    result = json.loads((log.parent / "result.json").read_text())
+    assert result["best_top1"] is None
+    assert result["val_top1"] == rows[-1]["val.top1"] != result["top1"]
+    assert result["images"] == {"train": 1437, "test": 360}
+
+
+def test_a_sweeper_is_given_the_held_out_images_accuracy(monkeypatch):
+    result = {"top1": 70.0, "top5": 90.0, "val_top1": 60.0}
+    folder = SimpleNamespace(path="run", fingerprint="", result=lambda: result)
+    monkeypatch.setattr("train.run_directory", lambda cfg: folder)
+    monkeypatch.setattr("train.compare_finished", lambda folder, cfg: None)
+    assert train.main(None) == 60.0
+    del result["val_top1"]
+    assert train.main(None) == 70.0

@@ -1,11 +1,12 @@
 """Decode one image file to RGB pixels; an unreadable file is told in one line."""
 
 import os
+import stat
 
 from PIL import Image
 
-FORMATS = ("BMP", "JPEG", "PNG", "WEBP")  # and nothing else: some readers start other programs
-SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
+FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # some other readers start programs
+SUFFIXES = (".bmp", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 class Unreadable(ValueError):
@@ -18,6 +19,8 @@ def decode(file: str | os.PathLike[str]) -> Image.Image:
     What differs: 16 bits of grey are divided by 256, where Pillow alone would cut them off at 255.
     """
     try:
+        if not stat.S_ISREG(os.stat(file).st_mode):
+            raise ValueError("it is no regular file")  # a pipe would be waited for, for ever
         with Image.open(file, formats=FORMATS) as image:
             return _rgb(image)
     except Exception as error:  # damaged files make Pillow raise nearly anything

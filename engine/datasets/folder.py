@@ -1,7 +1,11 @@
-"""Class folders of images: `path/train/<class>/*.jpg` and `path/test/<class>/*.jpg`, in memory."""
+"""Class folders of images in memory: `root/train/<class>/*.jpg` and `root/test/<class>/*.jpg`.
+
+The test images may lie in `root/val`; or one set of class folders, `root/<class>/*.jpg`, is split.
+"""
 
 import functools
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from engine.datasets.dataset import ImageDataset
 from engine.datasets.decode import decode, unreadable
-from engine.datasets.image_files import ImageFiles, find, same_classes
+from engine.datasets.image_files import ImageFiles, find, part_of_each
 from engine.datasets.in_memory import Images
 from engine.transforms.crop import center_crop
 
@@ -22,15 +27,54 @@ from engine.transforms.crop import center_crop
 class Folder(ImageDataset):
     """Images of any size: the shorter side becomes `image_size` pixels, the centre is kept.
 
-    An image takes 3·image_size² bytes. ValueError if all images take more than half of the memory.
+    `name` is what the runs call the data set; null: the name of the folder `root`. `split` is for
+    class folders without train and test: the share of each class's images that is the test set, the
+    same for every seed. An image takes 3·image_size² bytes. ValueError if all images take more than
+    half of the memory.
     """
 
-    path: str
+    root: str
+    name: str | None = None
+    split: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.split is not None and not 0 < self.split < 1:
+            raise ValueError(f"split must lie between 0 and 1, got {self.split}")
 
     def read(self, split: str) -> Images:
-        root = Path(self.path).expanduser()
-        same_classes(root, split)
-        return read_folders(root / split, self.image_size)
+        images = read_folders(self._folder(split), self.image_size)
+        return images if self.split is None else images.take(self._part(images.labels, split))
+
+    def digest(self, split: str) -> str:
+        """SHA-256 of the files' contents: another decoder gives other pixels of the same images."""
+        files = find(self._folder(split))
+        if self.split is not None:
+            files = files.take(self._part(files.labels, split))
+        return files.content_digest
+
+    def left_out(self, split: str) -> Mapping[str, int]:
+        return find(self._folder(split)).left_out
+
+    def _part(self, labels: Tensor, split: str) -> Tensor:
+        test = part_of_each(labels, self.split)
+        everything = torch.arange(len(labels))
+        return test if split == "test" else everything[~torch.isin(everything, test)]
+
+    def _folder(self, split: str) -> Path:
+        root = Path(self.root).expanduser()
+        divided = (root / "train").is_dir() or (root / "test").is_dir()
+        if self.split is not None and divided:
+            raise ValueError(f"split={self.split}: {root} holds train or test; leave split out")
+        if self.split is None and not divided and root.is_dir():
+            raise ValueError(
+                f"{root} has no train/<class>/*.jpg; class folders that are not divided into train "
+                "and test need a share of test images, such as data.split=0.2"
+            )
+        if self.split is not None:
+            return root
+        in_val = split == "test" and not (root / "test").is_dir() and (root / "val").is_dir()
+        return root / ("val" if in_val else split)
 
 
 @functools.lru_cache(maxsize=2)  # the runs of one sweep share the decoded images

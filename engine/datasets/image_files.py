@@ -1,11 +1,12 @@
 """List the images in class folders, `folder/<class>/*.jpg`, and their classes."""
 
-import difflib
 import functools
+import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from engine.datasets.decode import SUFFIXES
+from engine.rng import permutation
 
 ENCODED = tuple(map(os.fsencode, SUFFIXES))
 
@@ -23,12 +25,14 @@ class ImageFiles:
     """`names` (N,) of files as bytes, `labels` (N,) int64; the order is by class, then by name.
 
     An array of bytes, for a million strings would be copied into each process that reads images.
+    `left_out` counts what lies in the class folders and is no image: by suffix, and "folders".
     """
 
     folder: Path
     classes: tuple[str, ...]
     names: np.ndarray
     labels: Tensor
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -39,9 +43,28 @@ class ImageFiles:
 
     def take(self, indices: Tensor) -> "ImageFiles":
         indices = indices.cpu()
-        return ImageFiles(
-            self.folder, self.classes, self.names[indices.numpy()], self.labels[indices]
-        )
+        return replace(self, names=self.names[indices.numpy()], labels=self.labels[indices])
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the classes, the names and the sizes, in order; no file is read."""
+        found = hashlib.sha256()
+        for i in range(len(self)):
+            path = self.path(i)
+            found.update(os.fsencode(os.path.relpath(path, self.folder)))
+            found.update(b"\0%d\n" % os.stat(path).st_size)
+        return found.hexdigest()
+
+    @property
+    def content_digest(self) -> str:
+        """SHA-256 of the classes, the names and the contents of all files, in order."""
+        found = hashlib.sha256()
+        for i in range(len(self)):
+            path = self.path(i)
+            with open(path, "rb") as file:
+                content = hashlib.file_digest(file, "sha256").digest()
+            found.update(os.fsencode(os.path.relpath(path, self.folder)) + b"\0" + content)
+        return found.hexdigest()
 
 
 @functools.lru_cache(maxsize=4)  # the runs of one sweep share it
@@ -50,20 +73,35 @@ def find(folder: Path, classes: tuple[str, ...] | None = None) -> ImageFiles:
     classes = classes or tuple(class_names(folder))
     names: list[bytes] = []
     labels: list[int] = []
+    left_out: Counter[str] = Counter()
     for label, name in enumerate(tqdm(classes, f"listing {folder}", leave=False, disable=None)):
-        images = sorted(_images(folder / name))
+        images, others = _entries(folder / name)
+        left_out += others
         if not images:
             raise ValueError(f"{folder / name} holds no image ({', '.join(SUFFIXES)})")
         names += images
         labels += [label] * len(images)
-    return ImageFiles(folder, classes, np.array(names), torch.tensor(labels))
+    return ImageFiles(folder, classes, np.array(names), torch.tensor(labels), dict(left_out))
 
 
-def _images(folder: Path) -> Iterable[bytes]:
+def _entries(folder: Path) -> tuple[list[bytes], Counter[str]]:
+    """The names of the images in a class folder, sorted; and the number of other entries."""
+    images, others = [], Counter()
     with os.scandir(os.fsencode(folder)) as entries:
         for entry in entries:
-            if entry.name.lower().endswith(ENCODED) and not entry.name.startswith(b"."):
-                yield entry.name
+            if entry.name.startswith(b"."):
+                continue
+            if entry.name.lower().endswith(ENCODED):
+                images.append(entry.name)
+            else:
+                others[_kind(entry)] += 1
+    return sorted(images), others
+
+
+def _kind(entry: os.DirEntry[bytes]) -> str:
+    if entry.is_dir():
+        return "folders"
+    return os.fsdecode(os.path.splitext(entry.name)[1]) or "files without a suffix"
 
 
 def class_names(folder: Path) -> list[str]:
@@ -75,25 +113,11 @@ def class_names(folder: Path) -> list[str]:
     return names
 
 
-def same_classes(root: Path, split: str) -> None:
-    """ValueError if the classes of `root/split` are not those of `root/train`."""
-    different = set(class_names(root / split)) ^ set(class_names(root / "train"))
-    if different:
-        names = ", ".join(sorted(different)[:10]) + (", ..." if len(different) > 10 else "")
-        raise ValueError(f"{root}: not both in train and in {split}: {names}")
-
-
-def choose(there: Sequence[str], wanted: int | Sequence[str] | None) -> tuple[str, ...]:
-    """The classes `there`; or the first so many; or those named, in the order they are there."""
-    if wanted is None:
-        return tuple(there)
-    if isinstance(wanted, int):
-        if not 1 <= wanted <= len(there):
-            raise ValueError(f"classes={wanted}, but there are {len(there)} (all: classes=null)")
-        return tuple(there[:wanted])
-    for name in wanted:
-        if name not in there:
-            near = difflib.get_close_matches(name, there, 1)
-            hint = f"; did you mean {near[0]}?" if near else f", of {len(there)}"
-            raise ValueError(f"classes: there is no {name}{hint}")
-    return tuple(name for name in there if name in wanted)
+def part_of_each(labels: Tensor, fraction: float) -> Tensor:
+    """Ascending indices of a share of the samples of each label, at least one of each label."""
+    parts = []
+    for label in labels.unique().tolist():
+        of_label = (labels == label).nonzero()[:, 0]
+        order = permutation(0, label, len(of_label))
+        parts.append(of_label[order[: max(1, round(fraction * len(of_label)))]])
+    return torch.cat(parts).sort().values

@@ -4,18 +4,21 @@ The 1,281,167 training and 50,000 validation images of ILSVRC 2012 (Russakovsky 
 `root/train/<wnid>/*.JPEG` and `root/val/<wnid>/*.JPEG`; the latter are the test set of the papers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import torch
-
+from engine.datasets.classes import choose, short_list
 from engine.datasets.dataset import ImageDataset
-from engine.datasets.image_files import ImageFiles, choose, class_names, find
+from engine.datasets.image_files import (
+    ImageFiles,
+    class_names,
+    find,
+    part_of_each,
+)
 from engine.datasets.stream import ReadOptions, Stream
 from engine.datasets.workers import default_count
-from engine.rng import permutation
 
 HOW = (
     "name another data.root, or put there from https://image-net.org/download "
@@ -30,6 +33,7 @@ HOW = (
 class ImageNet(ImageDataset):
     """`classes`: all there are (null), the first so many by name, or those named.
 
+    `name` is what the runs call the data set; null: imagenet.
     `fraction` of each class's training images is used, the same for every seed. In evaluation the
     shorter side is resized to `resize` and the centre kept. `workers` processes read the images
     (null: one for each core but one); `timeout` is how many seconds a batch may take them.
@@ -38,6 +42,7 @@ class ImageNet(ImageDataset):
     """
 
     root: str
+    name: str | None = None
     classes: int | Sequence[str] | None = None
     fraction: float = 1.0
     resize: int = 256
@@ -59,21 +64,24 @@ class ImageNet(ImageDataset):
                 raise ValueError(f"{name} must be {rule}, got {getattr(self, name)}")
 
     def read(self, split: str) -> Stream:
-        root = Path(self.root).expanduser()
-        folder = root / ("train" if split == "train" else _test_folder(root))
         try:
-            files = self._files(root, folder)
+            files = self._files(split)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{error}; {HOW.format(root=self.root)}") from error
         if split == "train" and self.fraction < 1:
             files = files.take(part_of_each(files.labels, self.fraction))
-        return Stream(files, self._reading(split), files.labels)
+        return Stream(files, self._reading(split), files.labels, files.classes)
 
-    def _files(self, root: Path, folder: Path) -> ImageFiles:
-        classes = choose(class_names(root / "train"), self.classes)
-        missing = sorted(set(classes) - set(class_names(folder)))
-        if missing:
-            raise ValueError(f"{folder} lacks classes that train has: {', '.join(missing[:10])}")
+    def left_out(self, split: str) -> Mapping[str, int]:
+        return self._files(split).left_out
+
+    def _files(self, split: str) -> ImageFiles:
+        root = Path(self.root).expanduser()
+        folder = root / ("train" if split == "train" else _test_folder(root))
+        numbered = root / "train" if (root / "train").is_dir() else folder
+        classes = choose(class_names(folder if self.classes is None else numbered), self.classes)
+        if missing := sorted({*classes} - {*class_names(folder)}):
+            raise ValueError(f"{folder} lacks classes that train has: {short_list(missing)}")
         return find(folder, classes)
 
     def _reading(self, split: str) -> ReadOptions:
@@ -84,13 +92,3 @@ class ImageNet(ImageDataset):
 
 def _test_folder(root: Path) -> str:
     return "val" if (root / "val").is_dir() else "test"
-
-
-def part_of_each(labels: torch.Tensor, fraction: float) -> torch.Tensor:
-    """Ascending indices of a share of the samples of each label, at least one of each label."""
-    parts = []
-    for label in labels.unique().tolist():
-        of_label = (labels == label).nonzero()[:, 0]
-        order = permutation(0, label, len(of_label))
-        parts.append(of_label[order[: max(1, round(fraction * len(of_label)))]])
-    return torch.cat(parts).sort().values

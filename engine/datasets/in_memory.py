@@ -1,11 +1,13 @@
 """Images in memory: one uint8 tensor on the device of the training."""
 
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from engine.datasets.classes import label_map
 from engine.errors import ConfigError
 from engine.rng import uniform
 from engine.transforms.batch import Augment
@@ -28,6 +30,18 @@ class Images:
 
     def take(self, indices: Tensor) -> "Images":
         return Images(self.pixels[indices], self.labels[indices], self.classes)
+
+    def numbered_by(self, classes: Sequence[str]) -> "Images":
+        """The same images, labelled by their class's place in `classes`."""
+        labels = label_map(self.classes, classes).to(self.labels.device)[self.labels]
+        return Images(self.pixels, labels, tuple(classes))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all pixels and labels, in order."""
+        found = hashlib.sha256(self.pixels.cpu().contiguous().numpy())
+        found.update(self.labels.cpu().numpy())
+        return found.hexdigest()
 
     def batches(
         self, indices: Iterable[Tensor], augment: Augment | Crop, seed: int, epoch: int

@@ -1,7 +1,7 @@
 """Images on disk: worker processes decode and crop the next batches during training."""
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from engine.datasets.classes import label_map
 from engine.datasets.decode import Unreadable, decode, unreadable
 from engine.datasets.image_files import ImageFiles
 from engine.datasets.workers import Workers
@@ -47,19 +48,26 @@ class Stream:
     files: ImageFiles
     reading: ReadOptions
     labels: Tensor
+    classes: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.files)
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.files.classes
-
     def to(self, device: torch.device | str) -> "Stream":
         return replace(self, labels=self.labels.to(device))
 
+    def numbered_by(self, classes: Sequence[str]) -> "Stream":
+        """The same images, labelled by their class's place in `classes`."""
+        labels = label_map(self.classes, classes).to(self.labels.device)[self.labels]
+        return replace(self, labels=labels, classes=tuple(classes))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the names and the sizes of all files, in order; no image is read."""
+        return self.files.digest
+
     def take(self, indices: Tensor) -> "Stream":
-        return Stream(self.files.take(indices), self.reading, self.labels[indices])
+        return replace(self, files=self.files.take(indices), labels=self.labels[indices])
 
     def batches(
         self, indices: Iterable[Tensor], augment: Augment | Crop, seed: int, epoch: int

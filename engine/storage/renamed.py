@@ -23,7 +23,8 @@ CLASSES = {
     "engine.schedule.Step": "engine.training.Step",
     "attn.FusedTail": "attn.FusedEpilogue",
 }
-OPTIONS = {"tail": "epilogue"}
+OPTIONS = {"tail": "epilogue"}  # wherever the name stands
+DOTTED = {"data.path": "data.root"}  # the whole option
 
 
 def class_name(name: str) -> str:
@@ -33,18 +34,20 @@ def class_name(name: str) -> str:
 
 def option(key: str) -> str:
     """The name of today of a dotted option: `tail.devices` becomes `epilogue.devices`."""
+    key = DOTTED.get(key, key)
     return ".".join(OPTIONS.get(part, part) for part in key.split("."))
 
 
-def modernize(tree: Any) -> Any:
-    """A stored configuration with today's names, as a new tree."""
+def modernize(tree: Any, prefix: str = "") -> Any:
+    """A stored configuration with today's names, as a new tree; it lies below `prefix`."""
     if isinstance(tree, list):
-        return [modernize(item) for item in tree]
+        return [modernize(item, prefix) for item in tree]
     if not isinstance(tree, Mapping):
         return tree
-    return {
-        option(str(key)): class_name(value)
-        if key == "_target_" and isinstance(value, str)
-        else modernize(value)
-        for key, value in tree.items()
-    }
+    found = {}
+    for key, value in tree.items():
+        new = option(f"{prefix}{key}")
+        name = new.rpartition(".")[2]
+        is_class = key == "_target_" and isinstance(value, str)
+        found[name] = class_name(value) if is_class else modernize(value, f"{new}.")
+    return found

@@ -24,6 +24,7 @@ import yaml
 from engine.errors import ConfigError, as_config_error, first_line
 from engine.storage.atomic import UNFINISHED, read_json, write_text
 from engine.storage.lock import locked
+from engine.storage.origin import Origin
 from engine.storage.renamed import modernize
 
 # The machine of a run is no part of its identity.
@@ -31,7 +32,9 @@ MACHINE_OPTIONS = (
     "device", "out", "checkpoint_seconds", "graph", "data.root", "data.workers", "data.timeout",
 )  # fmt: skip
 # Newer options, with the value that older runs had.
-ADDED_OPTIONS = {"syncbn": False, "compile": None, "deterministic": True}
+ADDED_OPTIONS = {"syncbn": False, "compile": None, "deterministic": True, "data.name": None}
+WEIGHTS = "model.weights"
+MADE_FROM = "made_from"  # the key of the run's origin in config.yaml
 
 
 class RunDir:
@@ -71,25 +74,56 @@ class RunDir:
             held.callback(self._leave)
             for unfinished in self.path.glob(f"*{UNFINISHED}"):
                 unfinished.unlink()
-            write_text(self.path / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
+            self._write_config(self.origin)
             yield
+
+    def compare_origin(self, now: Origin) -> None:
+        """ConfigError if the run in this directory was made from other images or weights."""
+        stored = self.origin
+        if stored is not None and (differing := stored.differences(now)):
+            raise ConfigError(
+                f"{self.path} holds a run of other data ({'; '.join(differing)}); say "
+                "data.name=ANOTHER or out=ANOTHER for these, or remove the run"
+            )
+
+    def store_origin(self, now: Origin) -> None:
+        """Store what the run is made from, if it is not stored yet; see `compare_origin`."""
+        self.compare_origin(now)
+        self._write_config(now)
 
     def differences(self) -> list[str] | None:
         """The differences of the stored configuration, as `key: stored -> given`.
 
         None where no configuration is stored; ConfigError where the stored one cannot be read.
         """
+        found = self._stored()
+        if found is None:
+            return None
+        there, here = _identity(found), _identity(self.config)
+        differing = [key for key in {**there, **here} if there.get(key) != here.get(key)]
+        return [f"{key}: {there.get(key)} -> {here.get(key)}" for key in differing]
+
+    def _stored(self) -> dict[str, Any] | None:
         path = self.path / "config.yaml"
         try:
-            found = yaml.safe_load(path.read_text(encoding="utf-8"))
+            return yaml.safe_load(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
         except (OSError, ValueError, yaml.YAMLError) as error:
             first = first_line(error)
             raise ConfigError(f"{path} cannot be read ({first}); choose another out=...") from error
-        there, here = _identity(found), _identity(self.config)
-        differing = [key for key in {**there, **here} if there.get(key) != here.get(key)]
-        return [f"{key}: {there.get(key)} -> {here.get(key)}" for key in differing]
+
+    @property
+    def origin(self) -> Origin | None:
+        """The stored origin of the run; None for an older run, which does not know its origin."""
+        stored = (self._stored() or {}).get(MADE_FROM)
+        return None if stored is None else Origin.of(stored)
+
+    def _write_config(self, origin: Origin | None) -> None:
+        content = self.config | ({MADE_FROM: origin.as_dict()} if origin else {})
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        if not (self.path / "config.yaml").exists() or self._stored() != content:
+            write_text(self.path / "config.yaml", text)
 
     def _compare(self) -> None:
         if differing := self.differences():
@@ -106,9 +140,12 @@ class RunDir:
 
 
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(flatten(modernize({k: v for k, v in config.items() if k != MADE_FROM})))
+    if found.get(WEIGHTS):  # the folder of the file belongs to the machine
+        found[WEIGHTS] = Path(found[WEIGHTS]).name
     return {
         key: value
-        for key, value in flatten(modernize(config))
+        for key, value in found.items()
         if key not in MACHINE_OPTIONS and (key, value) not in ADDED_OPTIONS.items()
     }
 

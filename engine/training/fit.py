@@ -26,6 +26,7 @@ def fit(
     ranks.run_on_rank_zero(require_room, folder.path, run.model)
     images = source.load_all(str(run.device), recipe.batch_size, ranks)
     run.resume(folder.path)
+    ranks.run_on_rank_zero(print, f"data: {source.describe(images)}")
     if slow := slow_precision(run.device, run.precision):
         ranks.run_on_rank_zero(partial(tqdm.write, slow, file=sys.stderr))
     use_graphs(run, images, normalize, graph)

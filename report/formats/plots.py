@@ -97,7 +97,9 @@ def learning(comparisons: Sequence[Comparison]) -> Figure:
     for axis, comparison in zip(axes, comparisons, strict=True):
         ends = []
         for row, style in _styles(comparison):
-            curve = curves([record["path"] for record in row.records], "test.top1")
+            curve = curves(
+                [record["path"] for record in row.records], f"{comparison.measured}.top1"
+            )
             marker = "o" if len(curve.epochs) == 1 else None
             axis.plot(curve.epochs, curve.mean, label=_label(row.name), marker=marker, **style)
             band = np.nan_to_num(curve.std)
@@ -107,7 +109,7 @@ def learning(comparisons: Sequence[Comparison]) -> Figure:
             if len(curve.epochs):
                 ends.append((curve.epochs[-1], curve.mean[-1], _label(row.name), color))
         axis.set_xlabel("epoch")
-        axis.set_ylabel("test top-1 %")
+        axis.set_ylabel(f"{comparison.measured} top-1 %")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         _label_ends(axis, ends)
     return figure

@@ -1,6 +1,7 @@
-"""The directory of a run. Its name says the run's options, not its time."""
+"""The directory of a run. Its name says the run's options, not its time and not its machine."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from engine.errors import ConfigError
-from engine.storage.run_dir import MACHINE_OPTIONS, RunDir, flatten
+from engine.storage.run_dir import MACHINE_OPTIONS, WEIGHTS, RunDir, flatten
 from scripts.cli.compose import Choices, defaults_of
+from scripts.cli.overrides import CONF
 from scripts.cli.type_check import check_options
 
 OPTIONS = {  # of train.py itself; no constructor takes them
@@ -41,23 +43,53 @@ def run_directory(cfg: DictConfig, choices: Choices | None = None) -> RunDir:
     if type(cfg.seed) is not int or not 0 <= cfg.seed < 2**63:
         raise ConfigError(f"seed={cfg.seed}: expected a whole number, 0 or more")
     labels = {group: choices[group] for group in ("data", "model", "attn", "recipe")}
+    labels["data"] = _data_name(resolved["data"], choices["data"])
     other = changes(cfg, defaults_of("train", choices))
     path = Path(cfg.out, *labels.values(), *_short(other), f"seed{cfg.seed}")
     labels |= {"other": other, "seed": cfg.seed}
     config = {key: value for key, value in resolved.items() if key not in IN_MODEL}
-    return RunDir(path, config, labels)
+    return RunDir(path, _with_absolute_root(config), labels)
 
 
 def changes(cfg: DictConfig, known: DictConfig) -> str:
     """The options of `cfg` that differ from the defaults `known`, as `key=value,key=value`."""
     before = dict(flatten(OmegaConf.to_container(known)))
     after = dict(flatten(OmegaConf.to_container(cfg)))
+    untold = (*MACHINE_OPTIONS, "seed", "data.name")  # the data's name is a folder of its own
     apart = [
-        f"{key}={_word(value)}"
+        f"{key}={_word(Path(value).name if key == WEIGHTS and value else value)}"
         for key, value in after.items()
-        if key not in (*MACHINE_OPTIONS, "seed") and before.get(key, before) != value
+        if key not in untold and before.get(key, before) != value
     ]
     return ",".join(apart)
+
+
+def _data_name(data: Mapping[str, Any], choice: str) -> str:
+    """`data.name`; without a name, that of the folder in data=folder, else the choice itself.
+
+    ConfigError for a name that is taken by a file of conf/data, or that is no name of a folder.
+    """
+    name = data.get("name")
+    if name is None and choice == "folder":
+        name = Path(data["root"]).expanduser().absolute().name
+    if name is None or name == choice:
+        return choice
+    taken = {file.stem for file in (CONF / "data").glob("*.yaml")}
+    is_name = isinstance(name, str) and re.fullmatch(r"\w[\w .+-]*", name)
+    if name in taken or not is_name:
+        raise ConfigError(
+            f"data.name={name}: give the data set another name, of letters and digits, that is "
+            f"none of {', '.join(sorted(taken))}"
+        )
+    return name
+
+
+def _with_absolute_root(config: dict[str, Any]) -> dict[str, Any]:
+    """The run can be evaluated from any folder: `data.root` in full."""
+    root = config["data"].get("root")
+    if not isinstance(root, str):
+        return config
+    return config | {"data": config["data"] | {"root": str(Path(root).expanduser().absolute())}}
 
 
 def _short(other: str) -> list[str]:

@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from engine.errors import ConfigError, as_config_error
+from engine.storage.origin import Origin
 from engine.storage.renamed import modernize
+from engine.storage.run_dir import MADE_FROM
 from scripts.cli.compose import build, check_names
 
 if TYPE_CHECKING:  # these import torch, and names are checked before
     from engine.datasets.dataset import ImageDataset
+    from engine.datasets.in_memory import Images
+    from engine.datasets.stream import Stream
     from engine.training.run import Run
 
 
@@ -29,8 +33,18 @@ def load_config(run: str, root: str | None) -> DictConfig:
     check_names(stored, stored)
     stored.model.weights = None  # the checkpoint replaces them
     if root is not None:
+        if "root" not in stored.data:
+            raise ConfigError(f"root={root}: the data set of {run} lies in no folder; leave it out")
         stored.data.root = root
+    if stored.data.get("classes") and classes_of(stored):
+        stored.data.classes = list(classes_of(stored))
     return stored
+
+
+def classes_of(config: DictConfig) -> tuple[str, ...] | None:
+    """The classes that a run was trained on, by label; None for a run that does not know them."""
+    origin = config.get(MADE_FROM)
+    return None if origin is None else Origin.of(OmegaConf.to_container(origin)).classes
 
 
 def load_dataset(config: DictConfig, split: str) -> ImageDataset:
@@ -39,6 +53,19 @@ def load_dataset(config: DictConfig, split: str) -> ImageDataset:
     if split not in dataset.splits:
         raise ConfigError(f"split={split}: choose from {', '.join(dataset.splits)}")
     return dataset
+
+
+def load_images(config: DictConfig, split: str) -> Images | Stream:
+    """The images of a split, labelled as the run of `config` knows their classes.
+
+    ConfigError if they cannot be read, or have a class that the run was not trained on.
+    """
+    dataset = load_dataset(config, split)
+    with as_config_error("data"):
+        try:
+            return dataset.load(split, classes_of(config))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{error}; if the images lie elsewhere: root=FOLDER") from error
 
 
 def load_run(run: str, config: DictConfig, device: str) -> Run:

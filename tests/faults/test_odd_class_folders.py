@@ -17,7 +17,7 @@ def image(file):
 
 def sources(root, classes):
     given = {"num_classes": classes, "image_size": 8, "statistics": "imagenet"}
-    yield Folder(path=str(root), **given)
+    yield Folder(root=str(root), **given)
     yield ImageNet(root=str(root), workers=0, resize=8, **given)
 
 

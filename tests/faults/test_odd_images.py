@@ -87,7 +87,7 @@ def with_one(folder, make):
 
 def stream(folder, **options):
     files = find(folder)
-    return Stream(files, ReadOptions(16, 16, 0, 60, **options), files.labels)
+    return Stream(files, ReadOptions(16, 16, 0, 60, **options), files.labels, files.classes)
 
 
 def read(images, augment):

@@ -270,6 +270,7 @@ def answered(monkeypatch, tmp_path, capsys):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ImageDataset, "load", load)
+    monkeypatch.setattr(ImageDataset, "origin", lambda self: load(self, "train"))
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # as the door sets it, for it to be unset again
     return answer
 

@@ -49,3 +49,20 @@ def test_several_folders_make_one_collection(new_run, new_record, tmp_path):
     new_run("a/seed0", new_record())
     new_run("b/seed0", new_record("se"))
     assert len(collect(tmp_path / "a", tmp_path / "b").records) == 2
+
+
+def test_a_second_run_of_one_name_is_told_by_how_it_differs(new_run, new_record, tmp_path):
+    new_run("a/seed0", new_record(top1=70.0, data_digest="1") | {"config": "c"})
+    seconds = {
+        "same": ({}, "the same run as"),
+        "accuracy": ({"top1": 71.5}, "another result, 71.50 %, not 70.00 %"),
+        "data": ({"data_digest": "2"}, "other data with the same name and seed"),
+        "options": ({"config": "d"}, "another configuration"),
+    }
+    for name, (changes, _) in seconds.items():
+        first = new_record(top1=70.0, data_digest="1") | {"config": "c"}
+        new_run(f"b/{name}", first | changes)
+    left_out = {folder.name: why for folder, why in collect(tmp_path).left_out.items()}
+    assert left_out.keys() == seconds.keys()
+    for name, (_, why) in seconds.items():
+        assert why in left_out[name]

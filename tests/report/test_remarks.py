@@ -65,3 +65,34 @@ def test_a_row_without_a_common_seed_is_named(new_record, test):
     runs += [new_record("se", 0, 90.0), new_record("se", 1, 91.5)]
     (found,) = judged(of_records(runs), test)
     assert said(found, "no seed in common") == ["nam: no seed in common with none, not compared"]
+
+
+ALIKE = {"device": "cpu (x86_64, 1 threads)", "torch": "2.14", "ranks": 1, "data_digest": "a" * 64}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"device": "cuda"}, "differ in device (cpu: none; cuda: se)"),
+        ({"torch": "2.15"}, "differ in torch (2.14: none; 2.15: se)"),
+        ({"ranks": 2}, "differ in ranks (1: none; 2: se)"),
+        ({"data_digest": "b" * 64}, "differ in data (aaaaaaaaaaaa: none; bbbbbbbbbbbb: se)"),
+        ({"device": "cpu (x86_64, 2 threads)"}, None),
+        ({"torch": None}, None),
+        ({}, None),
+    ],
+)
+def test_runs_that_differ_in_what_moves_accuracy_are_told(new_record, changes, told):
+    runs = [new_record("none", 0, 90.0, **ALIKE), new_record("se", 0, 91.0, **ALIKE | changes)]
+    (found,) = judged(of_records(runs))
+    remarks_on_it = said(found, "the runs differ")
+    assert len(remarks_on_it) == (told is not None)
+    assert told is None or told in remarks_on_it[0]
+
+
+def test_ranks_move_nothing_with_synchronized_batch_norm(new_record):
+    runs = [
+        new_record(a, 0, 90.0, ranks=n, other="syncbn=true") for a, n in (("none", 1), ("se", 2))
+    ]
+    (found,) = judged(of_records(runs))
+    assert said(found, "the runs differ") == []

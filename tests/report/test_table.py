@@ -1,8 +1,9 @@
 import pytest
 
+from report.cells import blocks
 from report.published import PublishedValue
 from report.remarks import remarks
-from report.table import Comparison, TableRow, judged, of_records, with_published
+from report.table import Comparison, TableRow, by_images, judged, of_records, with_published
 
 PRINTED = PublishedValue(
     source="Somebody (2020), Table 1", url="https://example.org", protocol="best epoch",
@@ -74,3 +75,22 @@ def test_a_planned_row_without_runs_is_kept():
     )
     assert [row.n for row in comparison.rows] == [0, 0]
     assert remarks(comparison, [0]) == ["no finished run yet"]
+
+
+def test_a_table_can_compare_by_the_held_out_images(new_record):
+    runs = [
+        new_record(a, 0, test, val_top1=val)
+        for a, test, val in (("none", 90.0, 60.0), ("se", 80.0, 70.0))
+    ]
+    (found,) = of_records(runs)
+    (judged_by_val,) = judged([by_images(found, "val")])
+    assert judged_by_val.accuracies == {"se": {0: 70.0}, "none": {0: 60.0}}
+    assert judged_by_val.measured == "val"
+    assert by_images(found, "test") is found
+    assert blocks(judged_by_val)[0].heading.startswith("Top-1 of the held-out images")
+
+
+def test_a_run_without_held_out_images_cannot_be_selected_by_them(new_record):
+    (found,) = of_records([new_record() | {"path": "runs/x"}])
+    with pytest.raises(ValueError, match=r"runs/x held out no images; train with data\.val=N"):
+        by_images(found, "val")

@@ -102,7 +102,7 @@ def test_one_thread_while_it_loads_and_the_old_number_after(images):
 
 def test_readers_give_the_same_pixels_where_nothing_is_random(photos):
     files = find(photos / "train")
-    stream = Stream(files, ReadOptions(16, 20, 1, 60), files.labels)
+    stream = Stream(files, ReadOptions(16, 20, 1, 60), files.labels, files.classes)
     whole = ResizedCrop(scale=(1, 1), ratio=(0.1, 10), flip=False)
     ((ours, _),) = stream.batches([torch.arange(30)], Identity(), 0, 0)
     train, infer = reading_transforms(stream.reading, whole)

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -43,3 +45,16 @@ def test_a_format_whose_reader_starts_programs_is_no_image(tmp_path):
         assert control.format == "EPS"
     with pytest.raises(Unreadable, match=r"x\.jpg cannot be read as an image"):
         decode(tmp_path / "x.jpg")
+
+
+def test_a_pipe_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "x.png")
+    with pytest.raises(Unreadable, match="no regular file"):
+        decode(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("name", ["x.tif", "x.TIFF", "x.jfif"])
+def test_more_spellings_of_suffixes_are_read(tmp_path, name):
+    form = "JPEG" if name == "x.jfif" else "TIFF"
+    Image.new("RGB", (2, 2), (9, 9, 9)).save(tmp_path / name, form)
+    assert np.array(decode(tmp_path / name)).mean() == 9

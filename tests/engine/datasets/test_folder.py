@@ -1,5 +1,8 @@
+import shutil
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from engine.datasets import folder
@@ -20,7 +23,7 @@ def root(tmp_path):
 
 
 def source(root, **options):
-    given = {"path": str(root), "num_classes": 2, "image_size": 8, "statistics": "imagenet"}
+    given = {"root": str(root), "num_classes": 2, "image_size": 8, "statistics": "imagenet"}
     return Folder(**given | options)
 
 
@@ -74,3 +77,62 @@ def test_an_image_that_would_take_all_memory_is_refused(tmp_path):
     Image.new("1", (60_000, 1)).save(tmp_path / "line.png")
     with pytest.raises(ValueError, match=r"line\.png cannot be read.*too unequal"):
         read(tmp_path / "line.png", 64)
+
+
+def test_the_test_images_may_lie_in_val(root):
+    (root / "test").rename(root / "val")
+    assert len(source(root).load("test")) == 2
+
+
+def undivided(root, per_class=10):
+    for k, name in enumerate(("cat", "dog")):
+        for i in range(per_class):
+            save(root / name / f"{i}.png", color=100 * k + i)
+    return root
+
+
+def test_class_folders_are_divided_the_same_way_every_time_and_evenly(tmp_path):
+    root = undivided(tmp_path / "all")
+    parts = {split: source(root, split=0.2).load(split) for split in ("train", "test")}
+    assert [torch.bincount(of.labels).tolist() for of in parts.values()] == [[8, 8], [2, 2]]
+    colours = [set(of.pixels[:, 0, 0, 0].tolist()) for of in parts.values()]
+    assert not colours[0] & colours[1]
+    assert len(colours[0] | colours[1]) == 20
+    again = source(root, split=0.2)
+    assert again.load("test").pixels.equal(parts["test"].pixels)
+    assert again.origin().images == {"train": 16, "test": 4}
+    assert again.origin() != source(root, split=0.3).origin()
+
+
+def test_class_folders_without_a_share_say_what_to_do(tmp_path):
+    with pytest.raises(ValueError, match=r"data\.split=0\.2"):
+        source(undivided(tmp_path / "all")).load("train")
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.2, "leave split out"), (1.5, "between 0 and 1")])
+def test_a_share_that_makes_no_sense_is_refused(root, share, said):
+    with pytest.raises(ValueError, match=said):
+        source(root, split=share).load("train")
+
+
+def test_what_was_read_and_what_was_left_out_is_one_line(root):
+    (root / "train" / "cat" / "more").mkdir()
+    save(root / "train" / "dog" / "b.gif")
+    folder = source(root)
+    images = {split: folder.load(split) for split in folder.splits}
+    said = "2 train, 2 test images of 2 classes; left out of train: 1 .gif, 1 folders"
+    assert folder.describe(images) == said
+
+
+def test_a_subset_of_the_classes_is_labelled_as_the_run_knows_them(root, capsys):
+    shutil.rmtree(root / "train")
+    shutil.rmtree(root / "test" / "cat")
+    images = source(root).load("test", trained=("cat", "dog"))
+    assert images.labels.tolist() == [1]
+    assert "1 of the run's 2 classes are here" in capsys.readouterr().err
+
+
+def test_a_renamed_class_is_refused_instead_of_shifting_all_labels(root):
+    (root / "test" / "cat").rename(root / "test" / "zz_cat")
+    with pytest.raises(ValueError, match="was not trained on zz_cat"):
+        source(root).load("test", trained=("cat", "dog"))

@@ -3,7 +3,7 @@ import os
 import pytest
 import torch
 
-from engine.datasets.image_files import choose, class_names, find
+from engine.datasets.image_files import class_names, find
 
 
 def test_order_is_by_class_then_by_name_whatever_the_disk_says(photos):
@@ -32,13 +32,15 @@ def test_classes_of_a_list_are_numbered_in_their_order(photos):
     assert files.path(0).endswith("cat/0.JPEG")
 
 
-def test_classes_are_chosen_by_number_or_by_name():
-    there = ("ant", "bee", "cat")
-    assert choose(there, None) == there
-    assert choose(there, 2) == ("ant", "bee")
-    assert choose(there, ["cat", "ant"]) == ("ant", "cat")
-    with pytest.raises(ValueError, match="classes=0, but there are 3"):
-        choose(there, 0)
+def test_what_is_left_out_is_counted_by_kind(tmp_path):
+    folder = tmp_path / "a"
+    (folder / "nested").mkdir(parents=True)
+    for name in ("x.JPG", "y.tif", "z.jfif", ".hidden", "m.gif", "n.gif", "README"):
+        (folder / name).touch()
+    found = find(tmp_path)
+    assert len(found) == 3
+    left_out = {"folders": 1, ".gif": 2, "files without a suffix": 1}
+    assert found.left_out == left_out
 
 
 def test_a_missing_folder_is_named_with_what_is_expected(tmp_path):

@@ -21,7 +21,8 @@ from engine.transforms.normalize import Normalize
 
 def stream(root, workers=0, size=16, **options):
     files = find(root)
-    return Stream(files, ReadOptions(size, size + 4, workers, 60, **options), files.labels)
+    reading = ReadOptions(size, size + 4, workers, 60, **options)
+    return Stream(files, reading, files.labels, files.classes)
 
 
 def batches(images, batch_size=8, augment=None, seed=0, epoch=0):

@@ -63,7 +63,7 @@ NAMES = {
     "recipe=/smoke": "recipe=/smoke: a choice is a name in conf/recipe",
     "attn=../attn/se": "attn=../attn/se: a choice is a name in conf/attn",
     "attn=se.yaml": "attn=se.yaml: a choice is a name in conf/attn",
-    "data=folder": "data.path is missing: give it with data.path=...",
+    "data=folder": "data.root is missing: give it with data.root=...",
 }
 
 

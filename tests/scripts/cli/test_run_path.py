@@ -1,6 +1,10 @@
+from pathlib import Path
+
+import pytest
 from omegaconf import OmegaConf
 
-from scripts.cli.run_path import LONGEST, _short, changes
+from engine.errors import ConfigError
+from scripts.cli.run_path import LONGEST, _data_name, _short, _with_absolute_root, changes
 
 KNOWN = {"seed": 0, "out": "runs", "sites": ["branch"], "recipe": {"lr": 0.1, "epochs": 5}}
 
@@ -33,3 +37,37 @@ def test_long_names_are_cut_and_stay_different():
     long = [_short("x" * 300 + end)[0] for end in "ab"]
     assert long[0] != long[1]
     assert max(map(len, long)) <= LONGEST + 9
+
+
+def test_of_pretrained_weights_the_name_of_the_file_is_told_and_not_its_folder():
+    assert said(model={"weights": "/tmp/a b/y.pth"}) == "model.weights=y.pth"
+
+
+@pytest.mark.parametrize(
+    ("data", "choice", "name"),
+    [
+        ({"root": "/x/flowers", "name": None}, "folder", "flowers"),
+        ({"root": "/x/flowers/", "name": None}, "folder", "flowers"),
+        ({"root": "/x/flowers", "name": "roses 2"}, "folder", "roses 2"),
+        ({"root": "/x/flowers", "name": None}, "imagenet", "imagenet"),
+        ({"root": "/x/flowers", "name": "birds"}, "imagenet", "birds"),
+        ({"root": "data", "name": "cifar10"}, "cifar10", "cifar10"),
+        ({}, "digits", "digits"),
+    ],
+)
+def test_runs_lie_below_the_name_of_their_data(data, choice, name):
+    assert _data_name(data, choice) == name
+
+
+@pytest.mark.parametrize("name", ["cifar100", "../x", "a/b", "..", "a\nb", ".hidden", "", 5])
+def test_a_name_of_other_data_or_a_path_is_no_name(name):
+    with pytest.raises(ConfigError, match="another name"):
+        _data_name({"root": "/x", "name": name}, "folder")
+
+
+def test_the_folder_of_the_data_is_stored_in_full(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert _with_absolute_root({"data": {"root": "d"}}) == {"data": {"root": f"{tmp_path}/d"}}
+    home = {"data": {"root": str(Path.home() / "d")}}
+    assert _with_absolute_root({"data": {"root": "~/d"}}) == home
+    assert _with_absolute_root({"data": {}}) == {"data": {}}
