@@ -37,7 +37,7 @@ def run_app(task: Callable[[DictConfig], Any], config_name: str) -> None:
         decorate(_in_one_line(task, config_name))()
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(refuse(translated(error)))
-    except (ValueError, AssertionError) as error:  # flags that Hydra does not take together
+    except (ValueError, AssertionError, AttributeError) as error:  # wrong options of Hydra itself
         if _in_job(error):
             raise
         sys.exit(refuse(translated(error)))
