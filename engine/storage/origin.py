@@ -126,27 +126,21 @@ def _stamp(data: Mapping[str, Any], weights: str | None) -> str:
     """A hash of the options and of the names, sizes and times of all files, without reading one."""
     found = hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode())
     for path in (data.get("root"), weights):
-        for name, size, time in _files(Path(path).expanduser()) if path else ():
-            found.update(b"%b\0%d %d\n" % (os.fsencode(name), size, time))
+        for name, status in _files(Path(path).expanduser()) if path else ():
+            found.update(b"%b\0%d %d\n" % (os.fsencode(name), status.st_size, status.st_mtime_ns))
     return found.hexdigest()
 
 
-def _files(place: Path) -> Iterator[tuple[str, int, int]]:
-    """(path, size, time in ns) of a file, or of each file of a data set below a folder."""
-    if place.is_file():
-        yield _described(place)
-        return
+def _files(place: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """(path, status) of a file, or of each file of a data set below a folder."""
     parts = [place / split for split in SPLITS if (place / split).is_dir()]
     parts += sorted(place.glob(ARCHIVES))
     for part in parts or [place]:
-        for folder in (part, *sorted(part.glob("*/"))):  # class folders hold no folders
-            with suppress(OSError), os.scandir(folder) as entries:  # an archive is no folder
-                files = [Path(entry) for entry in entries if entry.is_file()]
-                yield from map(_described, sorted(files))
         if part.is_file():
-            yield _described(part)
-
-
-def _described(file: Path) -> tuple[str, int, int]:
-    status = file.stat()
-    return str(file), status.st_size, status.st_mtime_ns
+            yield str(part), part.stat()
+            continue
+        for folder in (part, *sorted(part.glob("*/"))):  # class folders hold no folders
+            with suppress(FileNotFoundError), os.scandir(folder) as entries:
+                for entry in sorted(entries, key=lambda entry: entry.name):
+                    if entry.is_file():
+                        yield entry.path, entry.stat()
