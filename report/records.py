@@ -1,28 +1,20 @@
 """Runs on disk -> records, and the directories without a usable record, each with the reason."""
 
-import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from report.reading import parse_json, read_text
+
 Record = dict[str, Any]
-REQUIRED: dict[str, type | tuple[type, ...]] = {  # fields of result.json that a comparison needs
-    "data": str,
-    "model": str,
-    "attn": str,
-    "recipe": str,
-    "other": str,
-    "seed": int,
-    "epochs": int,
-    "top1": (int, float),
-    "top5": (int, float),
-    "params": int,
-    "macs": int,
-    "elements": int,
-    "config": str,
-}
+NAMES = ("data", "model", "attn", "recipe")
+COUNTS = ("epochs", "params", "macs", "elements")
+PERCENT = ("top1", "top5")
+OPTIONAL_PERCENT = ("best_top1", "val_top1")
+OPTIONAL_NUMBERS = ("train_seconds", "images_per_second", "peak_memory_mb")
+LONGEST = 1000  # characters of a name
 LABELS = ("data", "model", "attn", "recipe", "other", "seed")
 DUPLICATE = "the same run as"
 DISAGREES = "the same run with another result"
@@ -81,26 +73,46 @@ def _run_folders(root: Path) -> Iterator[Path]:
 def read_record(folder: Path) -> tuple[Record | None, str]:
     """The record of the run in `folder` and ''; or None and the reason."""
     try:
-        result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        result = parse_json(read_text(folder / "result.json"))
     except FileNotFoundError:
         return None, f"unfinished, {epochs_done(folder)} epochs done"
     except (OSError, ValueError) as error:
         return None, f"its result.json cannot be read ({error})"
     if not isinstance(result, dict) or "top1" not in result or "model" not in result:
         return None, "its result.json was not written by this program"
-    wrong = [key for key, kind in REQUIRED.items() if not _is(result.get(key), kind)]
-    if wrong:
+    if wrong := [key for key, right in _fields(result) if not right]:
         return None, f"its result.json has no usable {', '.join(wrong)}: another version wrote it"
     return result | {"path": folder}, ""
 
 
 def epochs_done(folder: Path) -> int:
-    """Number of epochs in the log of the run in `folder`; 0 without a log."""
+    """Number of epochs in the log of the run in `folder`; 0 without a log that can be read."""
     try:
-        return (folder / "metrics.jsonl").read_bytes().count(b"\n")
-    except OSError:
+        return read_text(folder / "metrics.jsonl").count("\n")
+    except (OSError, ValueError):
         return 0
 
 
-def _is(value: Any, kind: type | tuple[type, ...]) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
+def _fields(result: Record) -> Iterator[tuple[str, bool]]:
+    """(field, whether its value can be used) of each field that a comparison reads."""
+    yield from ((key, _is_name(result.get(key)) and result[key] != "") for key in NAMES)
+    yield from ((key, _is_name(result.get(key))) for key in ("other", "config"))
+    yield "seed", _is_count(result.get("seed"))
+    yield from ((key, _is_count(result.get(key))) for key in COUNTS)
+    yield from ((key, _is_number(result.get(key), 100)) for key in PERCENT)
+    optional = [(key, 100) for key in OPTIONAL_PERCENT] + [(key, 1e15) for key in OPTIONAL_NUMBERS]
+    for key, most in optional:
+        yield key, result.get(key) is None or _is_number(result[key], most)
+
+
+def _is_name(value: Any) -> bool:
+    """Text that can be printed: no control character, no half of a character."""
+    return isinstance(value, str) and len(value) <= LONGEST and (value.isprintable() or not value)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _is_number(value: Any, most: float) -> bool:
+    return type(value) in (int, float) and 0 <= value <= most

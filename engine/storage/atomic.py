@@ -9,7 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from engine.errors import ConfigError, ResourceError
+from engine.errors import ConfigError, ResourceError, first_line
+from engine.storage.strict import parse_json, read_text
 
 UNFINISHED = ".tmp"  # the ending of a file that a killed process leaves
 NO_FSYNC_OF_FOLDERS = (errno.EINVAL, errno.ENOTSUP)  # some network file systems
@@ -69,11 +70,13 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """The contents of a JSON file; None if there is no file, ConfigError if it is not JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(read_text(path))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} cannot be read ({error}); remove it, or restore it") from error
+        raise ConfigError(
+            f"{path} cannot be read ({first_line(error)}); remove it, or restore it"
+        ) from error
 
 
 def require_space(folder: Path, needed: int) -> None:

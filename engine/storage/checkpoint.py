@@ -157,6 +157,8 @@ def read(path: Path) -> dict[str, Any]:
 
 def verify(path: Path) -> None:
     """Damaged if `path` is not an archive, or if the CRC of a record does not match."""
+    if path.exists() and not path.is_file():
+        raise Damaged("it is no regular file")  # a pipe would be waited for, for ever
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()

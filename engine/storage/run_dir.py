@@ -26,6 +26,7 @@ from engine.storage.atomic import UNFINISHED, read_json, write_text
 from engine.storage.lock import locked
 from engine.storage.origin import Origin
 from engine.storage.renamed import modernize
+from engine.storage.strict import parse_yaml, read_text
 
 # The machine of a run is no part of its identity.
 MACHINE_OPTIONS = (
@@ -59,7 +60,9 @@ class RunDir:
         self._compare()
         path = self.path / "result.json"
         result = read_json(path)
-        if result is not None and not {"top1", "top5"} <= set(result):
+        if result is None and not path.exists():
+            return None
+        if not _is_result(result):
             raise ConfigError(f"{path} is no result of a run; remove it, or restore it")
         return result
 
@@ -106,10 +109,10 @@ class RunDir:
     def _stored(self) -> dict[str, Any] | None:
         path = self.path / "config.yaml"
         try:
-            return yaml.safe_load(path.read_text(encoding="utf-8"))
+            return parse_yaml(read_text(path))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, yaml.YAMLError) as error:
+        except (OSError, ValueError) as error:
             first = first_line(error)
             raise ConfigError(f"{path} cannot be read ({first}); choose another out=...") from error
 
@@ -137,6 +140,14 @@ class RunDir:
         """Remove the files that `claim` made, if the run wrote nothing else."""
         if {file.name for file in self.path.iterdir()} <= {"lock", "config.yaml"}:
             (self.path / "config.yaml").unlink(missing_ok=True)
+
+
+def _is_result(value: Any) -> bool:
+    """Whether it holds both accuracies, in %."""
+    return isinstance(value, Mapping) and all(
+        isinstance(value.get(key), int | float) and 0 <= value[key] <= 100
+        for key in ("top1", "top5")
+    )
 
 
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,8 +30,10 @@ def latex(table: Table) -> str:
 
 def escape(text: str) -> str:
     """`text` for LaTeX; a letter that LaTeX cannot print becomes a question mark."""
-    escaped = text.translate(ESCAPES)
-    return "".join(c if ord(c) < 0x250 else "?" for c in escaped)
+    escaped = " ".join(text.split()).translate(ESCAPES)
+    printed = "".join(c if ord(c) < 0x250 and c.isprintable() else "?" for c in escaped)
+    # After the \\\\ of the row before, LaTeX would read [x] as a length, and * as an option.
+    return f"{{}}{printed}" if printed.startswith(("[", "*")) else printed
 
 
 def document(table: Table) -> str:

@@ -165,7 +165,8 @@ def _label(text: str, longest: int = 24) -> str:
     """`text` for matplotlib: one line, no formula, at most `longest` characters."""
     line = "".join(c if c.isprintable() else " " for c in text)
     short = line if len(line) <= longest else f"{line[: longest - 3]}..."
-    return short.replace("$", r"\$")
+    shown = f" {short}" if short.startswith("_") else short  # matplotlib hides a leading _
+    return shown.replace("$", r"\$")
 
 
 def _styles(comparison: Comparison) -> Iterator[tuple[TableRow, dict[str, Any]]]:

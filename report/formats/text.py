@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 
 from report.cells import TableBlock, blocks, elsewhere
@@ -18,20 +19,20 @@ CSV_HEADER = (
 
 def markdown(table: Table) -> str:
     """The whole table: each comparison in its parts, and the remarks."""
-    parts = [f"# {table.title}"]
+    parts = [f"# {escape(table.title)}"]
     for comparison in table.comparisons:
-        parts += filter(None, [f"## {comparison.title}", headline(comparison)])
+        parts += map(escape, filter(None, [f"## {comparison.title}", headline(comparison)]))
         parts += [_block(block) for block in blocks(comparison)]
     if table.only_published:
         parts.append(_block(elsewhere(table.only_published)))
     if table.remarks:
-        parts.append("\n".join(f"- {remark}" for remark in table.remarks))
+        parts.append("\n".join(f"- {escape(remark)}" for remark in table.remarks))
     return "\n\n".join(parts) + "\n"
 
 
 def render(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """One Markdown table, its columns aligned."""
-    lines = [[cell.replace("|", "\\|") for cell in line] for line in (header, *rows)]
+    lines = [[escape(cell).replace("|", "\\|") for cell in line] for line in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["-" * width for width in widths])
     return "\n".join(
@@ -40,19 +41,30 @@ def render(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
+def escape(text: str) -> str:
+    """`text` on one line, with no HTML: a `<` before a name would begin a tag."""
+    return re.sub(r"<(?=[\w/!?])", r"\\<", " ".join(text.split()))
+
+
 def spreadsheet(table: Table) -> str:
     """CSV: one line for each row, numbers in full."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_HEADER)
     for comparison in table.comparisons:
-        writer.writerows(_numbers(comparison, row) for row in comparison.rows)
+        writer.writerows(map(_cell, _numbers(comparison, row)) for row in comparison.rows)
     return out.getvalue()
 
 
 def _block(block: TableBlock) -> str:
     notes = "".join(f"\n\n{note}" for note in block.notes)
     return f"{block.heading}:\n\n{render(block.header, block.rows)}{notes}"
+
+
+def _cell(value: object) -> object:
+    """A text that a spreadsheet would take for a formula gets an apostrophe."""
+    is_formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@"))
+    return f"'{value}" if is_formula else value
 
 
 def _numbers(comparison: Comparison, row: TableRow) -> Iterator[object]:

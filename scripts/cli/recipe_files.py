@@ -7,13 +7,16 @@ on the command line is compared with its default, and config.yaml stores all of 
 
 from pathlib import Path
 
+import yaml
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from hydra.plugins.config_source import ConfigResult
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
+from engine.errors import first_line
 from scripts.cli.targets import defaults, options
 
 RECIPE = "engine.training.Recipe"
@@ -40,10 +43,22 @@ class CompletedRecipes(FileConfigSource):
         return "completed"
 
     def load_config(self, config_path: str) -> ConfigResult:
-        result = super().load_config(config_path)
+        try:
+            result = super().load_config(config_path)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise HydraException(f"conf/{config_path}: {_reason(error)}") from error
         if config_path.startswith("recipe/"):
             result.config = completed(result.config)
         return result
+
+
+def _reason(error: Exception) -> str:
+    """Where the file is no YAML, and why, in one line."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    where = "" if mark is None else f"line {mark.line + 1}: "
+    return where + (problem or first_line(error))
 
 
 def completed(recipe: DictConfig) -> DictConfig:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from engine.errors import ConfigError, as_config_error
+from engine.errors import ConfigError, as_config_error, first_line
 from engine.storage.origin import Origin
 from engine.storage.renamed import modernize
 from engine.storage.run_dir import MADE_FROM
+from engine.storage.strict import parse_yaml, read_text
 from scripts.cli.compose import build, check_names
+from scripts.cli.run_path import check_seed
 
 if TYPE_CHECKING:  # these import torch, and names are checked before
     from engine.datasets.dataset import ImageDataset
@@ -27,24 +29,41 @@ def load_config(run: str, root: str | None) -> DictConfig:
     no configuration.
     """
     path = Path(run, "config.yaml")
-    if not path.is_file():
-        raise ConfigError(f"run={run}: there is no config.yaml; a run's directory ends in seed<k>")
-    stored = OmegaConf.create(modernize(OmegaConf.to_container(OmegaConf.load(path))))
+    stored = OmegaConf.create(modernize(_read(path)))
+    for key, kind in {"data": DictConfig, "model": DictConfig, "recipe": DictConfig}.items():
+        if not isinstance(stored.get(key), kind):
+            raise ConfigError(f"{path}: {key} is no group of options; restore the file")
     check_names(stored, stored)
+    check_seed(stored.get("seed"))
     stored.model.weights = None  # the checkpoint replaces them
     if root is not None:
         if "root" not in stored.data:
             raise ConfigError(f"root={root}: the data set of {run} lies in no folder; leave it out")
         stored.data.root = root
-    if stored.data.get("classes") and classes_of(stored):
-        stored.data.classes = list(classes_of(stored))
+    if (trained := classes_of(stored)) and stored.data.get("classes"):
+        stored.data.classes = list(trained)
     return stored
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The mapping in a stored config.yaml; all values of one are resolved."""
+    try:
+        text = read_text(path)
+        if "${" in text:
+            raise ValueError("it holds ${...}; a run stores plain values")
+        return parse_yaml(text)
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"run={path.parent}: there is no config.yaml; a run's directory ends in seed<k>"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read: {first_line(error)}") from error
 
 
 def classes_of(config: DictConfig) -> tuple[str, ...] | None:
     """The classes that a run was trained on, by label; None for a run that does not know them."""
-    origin = config.get(MADE_FROM)
-    return None if origin is None else Origin.of(OmegaConf.to_container(origin)).classes
+    origin = OmegaConf.to_container(config).get(MADE_FROM)
+    return None if origin is None else Origin.of(origin).classes
 
 
 def load_dataset(config: DictConfig, split: str) -> ImageDataset:

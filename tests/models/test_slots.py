@@ -116,6 +116,14 @@ def test_blocks_do_not_share_their_initial_attention():
     assert not any(torch.equal(weights[i], weights[j]) for i, j in ((0, 1), (0, 2), (1, 2)))
 
 
+def test_two_sites_of_a_block_do_not_share_their_initial_attention():
+    slots, drawn = Slots(attn.SE, ["branch", "post"]), []
+    for name in ("branch", "post"):  # at the same state of the backbone's random numbers
+        torch.manual_seed(0)
+        drawn.append(slots.site(name, 64).fc1.weight)
+    assert not torch.equal(*drawn)
+
+
 def test_attention_does_not_draw_the_backbones_next_numbers():
     torch.manual_seed(0)
     fused = Slots(fusion=RandomFusion).make_fusion(64).weight

@@ -10,6 +10,7 @@ from torch import nn
 
 import attn.fused.epilogue
 from attn import CBAM, ECA, NAM, SE, SRM, FusedEpilogue, ShuffleAttention, Triplet
+from attn.fused.contract import ClosedForm
 from attn.fused.function import FusedEpilogueFunction
 from attn.fused.kernels import EAGER, Passes, compiled
 from attn.fused.traced import INDUCTOR_OPTIONS
@@ -87,6 +88,32 @@ def test_output_gradients_and_statistics_are_those_of_the_modules(block, gate, f
     assert is_fused(out)
     assert not is_fused(plain)
     torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+class OneScale(nn.Module):
+    """One parameter in the gate of the channels and in that of the pixels."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((channels,), 0.7))
+
+    def forward(self, x):
+        branch = x * self.scale.sigmoid()[:, None, None]
+        return branch * (self.scale.sum() * branch.mean(1, keepdim=True)).sigmoid()
+
+    def closed_form(self):
+        return ClosedForm(
+            lambda x: (None, self.scale),
+            pooled_axes=(3,),
+            plane_gates=lambda pooled, conv: [(self.scale.sum() * pooled[0][:, 1:]).sigmoid()],
+        )
+
+
+def test_a_parameter_of_two_gates_gets_both_gradients(block):
+    arguments = block(OneScale)
+    out, ours = trained(EAGERLY, arguments)
+    assert is_fused(out)
+    torch.testing.assert_close(ours, trained(composed, arguments)[1], rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("gate", SPATIAL)

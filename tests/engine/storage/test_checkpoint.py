@@ -120,6 +120,15 @@ def test_a_checkpoint_runs_no_code(tmp_path):
     assert not (tmp_path / "harm").exists()
 
 
+@pytest.mark.parametrize("number", [checkpoint.FORMAT + 1, checkpoint.FORMAT - 1])
+def test_a_checkpoint_of_another_format_is_refused_and_kept(tmp_path, number):
+    torch.save(STATE | {"format": number}, tmp_path / "last.pt")
+    before = (tmp_path / "last.pt").read_bytes()
+    with pytest.raises(ConfigError, match=rf"has format {number}; this version .* reads"):
+        checkpoint.load(tmp_path, like=STATE)
+    assert (tmp_path / "last.pt").read_bytes() == before
+
+
 def test_a_failed_save_leaves_the_old_one(tmp_path, monkeypatch):
     checkpoint.save(tmp_path, STATE)
 

@@ -67,6 +67,14 @@ def test_the_first_thing_that_is_not_finite_is_told(new_run, images, what, told,
     assert "\n" not in message
 
 
+def test_a_loss_that_is_not_finite_ends_the_epoch_at_the_next_look(new_run, images):
+    run, steps = new_run(), []
+    run.model.insert(2, Fault("output", at=1))
+    with pytest.raises(NonFiniteError):
+        train_epoch(run, images, NORMALIZE, lambda: steps.append(run.step))
+    assert steps == [0], "four steps are in the epoch, and the loss of each is looked at"
+
+
 def test_an_input_that_is_not_finite_is_told(new_run, images):
     def normalize(pixels):
         normalized = NORMALIZE(pixels)
