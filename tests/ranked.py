@@ -1,4 +1,4 @@
-"""Ranks without torchrun: processes forked from one that has imported everything."""
+"""Ranks without torchrun, forked from a process that has imported everything."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ from tests.faults.children import _train, context
 
 
 def environment(rank, world, port):
-    """What torchrun tells a rank."""
+    """Set the variables that torchrun sets for a rank."""
     words = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
     words |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({key: str(value) for key, value in words.items()})
@@ -22,7 +22,7 @@ def free_port():
 
 
 def start(world, function, *arguments):
-    """A process for each rank, which calls `function(*arguments)`."""
+    """Start a process per rank that calls `function(*arguments)`."""
     port = free_port()
     processes = [
         context.Process(target=_rank, args=(rank, world, port, function, arguments))
@@ -34,7 +34,7 @@ def start(world, function, *arguments):
 
 
 def run(world, function, *arguments):
-    """The same to their end: their exit codes."""
+    """Run the same to the end; return the exit codes."""
     processes = start(world, function, *arguments)
     for process in processes:
         process.join()
@@ -42,12 +42,12 @@ def run(world, function, *arguments):
 
 
 def start_training(world, cwd, *arguments, harm=None):
-    """Ranks that do `python train.py *arguments` in `cwd`; `harm` is what (rank, action) breaks."""
+    """Start `python train.py *arguments` on each rank; `harm` is (rank, its fault)."""
     return start(world, _train, str(cwd), arguments, partial(_harmed, harm) if harm else None)
 
 
 def train(world, cwd, *arguments, harm=None):
-    """The same to their end: their exit codes."""
+    """Run the same to the end; return the exit codes."""
     processes = start_training(world, cwd, *arguments, harm=harm)
     for process in processes:
         process.join()

@@ -1,4 +1,4 @@
-"""The values of the choices in conf, and what models do with theirs."""
+"""The values of the choices in conf, and their effect on models."""
 
 from functools import partial
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_each_value_of_a_choice_is_the_value_of_its_source(group, name):
 
 @pytest.mark.parametrize("group", ["model", "attn", "data"])
 def test_no_choice_is_without_its_values_here(group):
-    """Of a new choice: add its values and their source to choices.yaml."""
+    """If this fails, add the values of the new choice and their source to choices.yaml."""
     assert {file.stem for file in (ROOT / "conf" / group).glob("*.yaml")} == set(GOLDEN[group])
 
 
@@ -54,7 +54,7 @@ def test_a_table_trains_under_its_settings_with_its_seeds(name):
 
 
 MOBILE_V3 = ({(0.001, 0.01)}, {"ReLU", "Hardswish", "Hardsigmoid"})
-NORM_AND_ACT = {  # ε and momentum of batch norm, activations; others have torch's BN and ReLU
+NORM_AND_ACT = {  # ε and momentum of batch norm, activations; all others: torch's BN and ReLU
     "mobilenet_v2": ({(1e-5, 0.1)}, {"ReLU6"}),  # Sandler et al., 2018, Sec. 3
     "mobilenet_v2_pytorch_cifar100": ({(1e-5, 0.1)}, {"ReLU6"}),
     "mobilenet_v3_large": MOBILE_V3,  # Howard et al., 2019, Tables 1 and 2; torchvision's norm

@@ -1,8 +1,8 @@
 """Every network of conf/model takes every attention of conf/attn, or refuses it in one line.
 
-A network asks for attention through its slots. What one network asks for, other networks ask for
-too, so each distinct request of all networks is answered once by each mechanism. Each whole network
-is built once, with a mechanism in every slot; tests/models/test_cost.py builds ResNet-50 with each.
+A network requests attention through its slots, and many networks make the same requests. So each
+mechanism answers each distinct request once. Each whole network is built once, with a mechanism in
+every slot; tests/models/test_cost.py builds ResNet-50 with each mechanism.
 """
 
 import functools
@@ -26,7 +26,7 @@ from scripts.cli.overrides import CONF
 MODELS = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))
 ATTENTIONS = sorted(file.stem for file in (CONF / "attn").glob("*.yaml"))
 
-NARROW = {"resnet8", "resnet20", "resnet32", "resnet56", "resnet110"}  # 16 channels end a branch
+NARROW = {"resnet8", "resnet20", "resnet32", "resnet56", "resnet110"}  # branches of 16 channels
 MOBILE = {
     "mobilenet_v2", "mobilenet_v2_pytorch_cifar100", "mobilenet_v3_large", "mobilenet_v3_small",
 }  # fmt: skip
@@ -87,7 +87,7 @@ def composed(**choices):
 
 
 def pair(model, name):
-    """The configuration of a network with an attention, which wins where both choose."""
+    """The configuration of a network with an attention; if both set an option, attention wins."""
     cfg = composed(model=model).copy()
     for key, value in OmegaConf.load(CONF / "attn" / f"{name}.yaml").items_ex(resolve=False):
         cfg[key] = value
@@ -105,7 +105,7 @@ def requests(model):
 
 
 def filled(name):
-    """(the slots that an attention fills, what makes a factory of its modules)."""
+    """(the slots that an attention fills, a function that makes the factory of its modules)."""
     cfg = composed(attn=name)
     kind = {"fusion", "conv", "norm"} & {*OmegaConf.load(CONF / "attn" / f"{name}.yaml")}
     return kind or set(cfg.sites), functools.partial(instantiate, cfg.attn)

@@ -1,4 +1,4 @@
-"""One seed is one backbone and one stream of images, whatever the attention."""
+"""With one seed, every attention gets the same backbone and the same images."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from engine.transforms.normalize import Normalize
 from models import Slots, resnet20
 
 SITES = {"none": [], "bam": ["stage"], "simam": ["prenorm"]}
-FITTING = {  # what the 16 channels of a ResNet-20 ask for
+FITTING = {  # options that fit the 16 channels of a ResNet-20
     "shuffle": {"groups": 4},
     "ema": {"groups": 4},
     "psa": {"branch_groups": (1, 1, 2, 4), "reduction": 4},
@@ -22,7 +22,7 @@ FITTING = {  # what the 16 channels of a ResNet-20 ask for
 
 
 def slots(name):
-    """The slots that this mechanism fills, as its file in conf/attn would."""
+    """The slots that this mechanism's file in conf/attn fills."""
     mechanism = attn.names()[name]
     factory = mechanism.factory(**FITTING.get(name, {}))
     if mechanism.slot == "site":
@@ -72,7 +72,7 @@ def test_control_another_seed_has_another_backbone_and_other_batches(plain):
 
 
 def test_control_another_seed_has_another_order_and_other_crops():
-    """Without augmentation, and with the images of an epoch put in order again."""
+    """First without augmentation, so that sorted images of an epoch are equal."""
     ordered = lambda batches: torch.cat(batches[:3]).flatten(1).sort(0).values  # noqa: E731
     (_, one), (_, other) = (seen("none", seed, Identity()) for seed in (0, 1))
     assert not torch.cat(one[:3]).equal(torch.cat(other[:3]))

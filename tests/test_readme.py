@@ -1,4 +1,4 @@
-"""What the README promises to somebody who follows it."""
+"""The examples of the README work."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Recipes: the values of each, and what the files in conf/recipe may leave out."""
+"""The values of each recipe, and the options that files in conf/recipe may leave out."""
 
 import math
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_each_value_of_a_recipe_is_the_value_of_its_source(name):
 
 
 def rate(golden, epoch):
-    """The learning rate after so many epochs, before which the warm-up is over."""
+    """The learning rate after so many epochs; the warm-up must be over."""
     schedule, epochs = dict(golden["schedule"]), golden["epochs"]
     kind = schedule.pop("_target_").removeprefix("engine.training.")
     if kind == "Step":

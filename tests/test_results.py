@@ -1,4 +1,4 @@
-"""What is committed below results/: tables follow from their runs, runs from the configuration."""
+"""The files below results/: tables follow from their runs, runs from the configuration."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import yaml
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "results"
 FOLDERS = sorted(path.name for path in RESULTS.iterdir() if path.is_dir())
-TABLES = [name for name in FOLDERS if (RESULTS / name / "table.md").exists()]  # the complete ones
+TABLES = [name for name in FOLDERS if (RESULTS / name / "table.md").exists()]  # the complete tables
 
 
 def runs(name):
@@ -22,7 +22,7 @@ def runs(name):
 
 @pytest.fixture(scope="module", params=TABLES)
 def rendered(request, tmp_path_factory):
-    """A table made again from its runs: its name, where it is now, what was said."""
+    """A table made again from its runs: (name, new folder, output)."""
     name, to = request.param, tmp_path_factory.mktemp("results")
     (to / name).mkdir()
     shutil.copy(RESULTS / name / "cost.json", to / name)
@@ -30,7 +30,7 @@ def rendered(request, tmp_path_factory):
     ended = subprocess.run(
         [sys.executable, *command],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},  # this tree, not another installed one
+        env={**os.environ, "PYTHONPATH": str(ROOT)},  # this checkout, not an installed one
         capture_output=True,
         text=True,
     )

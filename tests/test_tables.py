@@ -1,4 +1,4 @@
-"""Every table of conf/table names runs that exist, and what was printed fits its networks."""
+"""Every table of conf/table has valid runs, and published counts that fit its networks."""
 
 import functools
 import itertools
@@ -17,7 +17,7 @@ from scripts.cli.type_check import check_values
 TABLES = sorted(file.stem for file in (CONF / "table").glob("*.yaml"))
 KEYS = {"title", "baseline", "seeds", "settings", "rows", "remarks", "published"}
 NEEDED = {"title", "baseline", "seeds", "settings", "rows"}
-# What a source prints in millions of parameters, and the network of its description has not.
+# Parameter counts that a source prints, but that the described network does not have.
 MISPRINTS = {
     ("nam_cifar100", "resnet50", "nam", "23.71M"): "the plain network's",
     ("nam_cifar100", "resnet50", "se", "26.5M"): "a last stage of 516 channels, and biases",
@@ -44,7 +44,7 @@ def overrides_of(settings):
 
 
 def missing(settings):
-    """Files that a table names and that are not there."""
+    """The missing files among the files that a table names."""
     files = [CONF / group / f"{settings[group]}.yaml" for group in ("data", "recipe")]
     return [file for file in files if not file.exists()]
 
@@ -60,7 +60,7 @@ def plain(*choice):
 
 @functools.cache
 def parameters(*overrides):
-    """Of the network of one run, whose configuration is spelt right."""
+    """The parameter count of one run's network; also checks the run's configuration."""
     cfg = compose("train", list(overrides))
     check_names(cfg, plain(*(word for word in overrides if word.startswith("attn="))))
     check_values(OmegaConf.to_container(cfg, resolve=True))
@@ -136,7 +136,7 @@ def unit(note):
 
 
 def is_printed(count, text):
-    """Whether `count` becomes the number of `text` when it is rounded, or cut, to its digits."""
+    """Whether `count`, rounded or cut to the digits of `text`, is the number in `text`."""
     digits = re.match(r"[\d.]+", text)[0]
     last = 10 ** -len(digits.partition(".")[2])
     return -0.5 * last <= round(count - float(digits), 9) < last

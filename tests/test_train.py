@@ -1,4 +1,4 @@
-"""Real processes, real digits: training, sweeps, resuming and measuring again."""
+"""Real processes on real digits: training, sweeps, resuming, and evaluation."""
 
 import json
 import os
@@ -39,13 +39,13 @@ def finish(*arguments, cwd, script="train.py"):
 
 
 def wait_for(process, happened):
-    """Until it has happened, or the process is over."""
+    """Wait until `happened()` is true or the process has ended."""
     while not happened() and process.poll() is None:
         time.sleep(0.01)
 
 
 def same(a, b):
-    """Bit-equal weights and log, and the same result but for the clock's part of it."""
+    """Whether weights and logs are bit-equal and results equal, except numbers of the clock."""
     clock = ("train_seconds", "images_per_second", "revision")
     results = [json.loads((d / "result.json").read_text()) for d in (a, b)]
     results = [{k: v for k, v in r.items() if k not in clock} for r in results]
@@ -57,7 +57,7 @@ def same(a, b):
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    """A run of three epochs that nothing disturbed."""
+    """An uninterrupted run of three epochs."""
     cwd = tmp_path_factory.mktemp("unbroken")
     finish(*SMALL, "attn=nam", "recipe.epochs=3", cwd=cwd)
     return cwd / RUN / "nam" / THREE
@@ -102,7 +102,7 @@ def test_weights_from_elsewhere_are_the_start_of_another_run(unbroken, tmp_path)
     process = start(*SMALL, "attn=se", weights, "recipe.epochs=1", cwd=tmp_path)
     _, err = process.communicate()
     assert process.returncode == 0, err
-    assert "unexpected: layer1.0.branch.channel.bn." in err  # NAM's, which SE has no use for
+    assert "unexpected: layer1.0.branch.channel.bn." in err  # NAM's; SE has no such weight
     assert "new: layer1.0.branch.fc1.weight" in err
     (result,) = tmp_path.rglob("result.json")
     plain = json.loads((unbroken / "metrics.jsonl").read_text().splitlines()[0])
@@ -116,7 +116,7 @@ def test_a_run_killed_at_any_moment_ends_as_if_nothing_had_happened(unbroken, tm
     log = folder / "metrics.jsonl"
     process = start(*command, cwd=tmp_path)
     wait_for(process, lambda: log.exists() and log.read_text().count("\n") == 1)
-    time.sleep(0.2)  # into the second epoch
+    time.sleep(0.2)  # the run is in its second epoch
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not (folder / "result.json").exists()
@@ -156,7 +156,7 @@ def test_a_sweep_makes_a_directory_for_each_run_and_is_skipped_when_repeated(tmp
     assert results == {file: file.stat().st_mtime_ns for file in tmp_path.rglob("result.json")}
     table = finish(cwd=tmp_path, script="scripts/table.py")
     assert [line.split()[1] for line in table.splitlines() if "M | " in line][:1] == ["none"]
-    assert table.count("270,394") == 1  # one row for nam, its two seeds in it
+    assert table.count("270,394") == 1  # one row for the two seeds of nam
 
 
 def test_another_configuration_in_the_same_place_is_refused(unbroken, tmp_path):

@@ -1,4 +1,4 @@
-"""The formulas restated slowly: nested lists x[n][c][h][w], one number at a time, no torch."""
+"""Slow versions of the formulas: nested lists x[n][c][h][w], one number at a time, no torch."""
 
 import math
 
@@ -59,7 +59,7 @@ class Slow:
         ]
 
     def conv(self, name: str, x: list, dilation: int = 1) -> list:
-        """Stride 1, zeros around, the map's size kept."""
+        """Stride 1, zero padding that keeps the size of the map."""
         weight = self[f"{name}.weight"]
         bias = self.state.get(f"{name}.bias", [0.0] * len(weight))
         n, channels, height, width = self.shape(x)
@@ -78,7 +78,7 @@ class Slow:
         return self.build((n, len(weight), height, width), entry)
 
     def batch_norm(self, name: str, x: list, momentum: float = 0.1) -> list:
-        """Statistics over batch and pixels; the biased variance normalises, the other is kept."""
+        """Statistics over batch and pixels; normalises by the biased variance, keeps the other."""
         n, channels, height, width = self.shape(x)
         means, variances = self[f"{name}.running_mean"], self[f"{name}.running_var"]
         count = n * height * width
@@ -112,7 +112,7 @@ def x():
 
 @pytest.fixture
 def randomize():
-    """A module in float64 with every parameter and running statistic away from its start."""
+    """A module in float64; no parameter or running statistic has its initial value."""
 
     def randomized(module: nn.Module) -> nn.Module:
         generator = torch.Generator().manual_seed(2)

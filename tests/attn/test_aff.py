@@ -8,7 +8,7 @@ from attn.aff import AFF, IAFF
 
 
 class OnOne(nn.Module):
-    """A fusion of the two halves of one tensor's channels."""
+    """A fusion of the two halves of a tensor's channels."""
 
     def __init__(self, fusion: nn.Module) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ def test_number_of_parameters(fusion, contexts):
 
 
 def test_the_second_step_has_contexts_of_its_own():
-    """The authors' PyTorch port runs the first global context twice."""
+    """Unlike the authors' PyTorch port, which runs the first global context twice."""
     module = IAFF(8)
     module(*torch.randn(2, 2, 8, 3, 3)).square().sum().backward()
     assert all(p.grad is not None for p in module.parameters())

@@ -113,5 +113,5 @@ def test_reduction_that_leaves_nothing_is_refused():
 
 
 def test_parameter_count():
-    """The hidden layer of 4 with biases; the spatial convolution has none, its BN has two."""
+    """A hidden layer of 4 with biases; a spatial convolution without bias; a BN with γ and β."""
     assert sum(p.numel() for p in CBAM(64).parameters()) == 2 * 64 * 4 + 4 + 64 + 2 * 7 * 7 + 2

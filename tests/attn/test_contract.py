@@ -1,4 +1,4 @@
-"""What every mechanism promises, whatever its formula."""
+"""The promises that every mechanism keeps."""
 
 import copy
 import inspect
@@ -11,14 +11,14 @@ from torch import nn
 import attn
 
 CHANNELS = 32
-FITTING = {"shuffle": {"groups": 4}, "ema": {"groups": 4}}  # what 32 channels ask for
+FITTING = {"shuffle": {"groups": 4}, "ema": {"groups": 4}}  # options that fit 32 channels
 MECHANISMS = {
     name: mechanism.factory(**FITTING.get(name, {}))
     for name, mechanism in attn.names().items()
     if mechanism.slot == "site" and name != "dia"
 } | {
     "dia": lambda channels, stage=None: nn.Sequential(
-        *map(attn.DIA(), [channels] * 2, [stage] * 2)  # in one block alone, nothing recurs
+        *map(attn.DIA(), [channels] * 2, [stage] * 2)  # DIA recurs only over several blocks
     ),
     "bam-add": partial(attn.BAM, combine="add"),
     "eca-by-stage": partial(attn.ECA, kernel_size=(3, 5)),
@@ -28,7 +28,7 @@ MECHANISMS = {
 
 @pytest.fixture(params=MECHANISMS)
 def build(request):
-    """build(height, width): the mechanism, told what it asks for, as a network would."""
+    """build(height, width): the mechanism, with the facts that it asks a network for."""
     factory = MECHANISMS[request.param]
     asked = inspect.signature(factory).parameters
 
@@ -42,7 +42,7 @@ def build(request):
 
 @pytest.fixture
 def seasoned(build):
-    """The same after three training steps, in eval mode: no gate is at its start any more."""
+    """The same in eval mode after three training steps: no gate is at its initial value."""
 
     def trained(height: int = 6, width: int = 6) -> nn.Module:
         module = build(height, width)
@@ -58,7 +58,7 @@ def images(height: int = 6, width: int = 6, n: int = 4) -> torch.Tensor:
 
 
 def train(module, x, steps):
-    """Toward a fixed random target, so that no gradient is zero by symmetry."""
+    """Train toward a fixed random target, so that no gradient is zero by symmetry."""
     target = images(*x.shape[2:], n=2 * len(x))[len(x) :]
     parameters = list(module.parameters())
     optimizer = torch.optim.SGD(parameters or [torch.zeros(1)], lr=0.5)
@@ -194,7 +194,7 @@ def test_deterministic_algorithms_suffice_and_repeat(build):
 
 
 def test_training_moves_every_weight(build):
-    """Biases in front of a batch norm excepted: nothing depends on them."""
+    """Except biases before a batch norm, which have no effect."""
     module = build()
     before = {name: p.detach().clone() for name, p in module.named_parameters()}
     train(module, images(), steps=3)

@@ -54,7 +54,7 @@ def test_cifar_resnet50_has_the_published_count():
 
 
 def test_mobilenet_v2_has_the_published_count():
-    """The authors leave out the block that does not expand, the only one of 32 channels inside."""
+    """The authors leave out the block without expansion, the only block with 32 inner channels."""
 
     def where_expanded(channels: int) -> nn.Module:
         return nn.Identity() if channels == 32 else CoordAttention(channels)

@@ -13,13 +13,13 @@ BLOCKS = 3
 
 
 def chain(reduction=2):
-    """Three blocks of one stage, one behind the other."""
+    """Three blocks of one stage in sequence."""
     make = DIA(reduction=reduction)
     return nn.Sequential(*[make(4, stage=1) for _ in range(BLOCKS)])
 
 
 def step(slow, means, h, c):
-    """One step of the cell on one image: h and c, a list over the channels each."""
+    """One step of the cell on one image; h and c are lists over the channels."""
 
     def linear(name, values):
         return slow.linear(name, [values])[0]
@@ -72,7 +72,7 @@ def test_every_forward_pass_starts_afresh(x):
     blocks = chain().double()
     before = blocks(x)
     blocks(torch.randn_like(x[:1]))
-    blocks[0](x)  # and stops there
+    blocks[0](x)  # a pass that ends after the first block
     with torch.no_grad():
         blocks.eval()(2 * x)
     assert torch.equal(blocks(x), before)

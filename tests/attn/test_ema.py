@@ -13,7 +13,7 @@ def softmax(values):
 
 
 def normed(slow, x):
-    """Every map by itself, then γ and β of its place in the group."""
+    """Normalise every map alone; then apply γ and β of its channel in the group."""
     means = slow.pooled(slow.mean, x)
     variances = slow.pooled(lambda p: slow.mean([(v - slow.mean(p)) ** 2 for v in p]), x)
 
@@ -82,7 +82,7 @@ def test_groups_share_their_parameters():
 
 
 def test_count_in_the_cifar_resnet50_of_the_tables():
-    """The authors print 23.85 M, which is EMA in the twelve blocks without a projection."""
+    """The authors print 23.85 M, the count with EMA in the twelve blocks without a projection."""
     with torch.device("meta"):
         net = resnet50(num_classes=100, stem="cifar", slots=Slots(EMA, sites=["branch"]))
     without = sum(

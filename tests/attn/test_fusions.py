@@ -8,7 +8,7 @@ from attn import fusions
 
 
 class OnOne(nn.Module):
-    """A fusion of the two halves of one tensor's channels."""
+    """A fusion of the two halves of a tensor's channels."""
 
     def __init__(self, fusion: nn.Module) -> None:
         super().__init__()
@@ -19,7 +19,7 @@ class OnOne(nn.Module):
 
 
 class Steps:
-    """What the formulas are written with; maps are x[n][c][h][w]."""
+    """The steps of the formulas; maps are x[n][c][h][w]."""
 
     def __init__(self, slow, x) -> None:
         self.slow = slow
@@ -29,7 +29,7 @@ class Steps:
         self.sum = self.each(lambda a, b: a + b, self.x, self.y)
 
     def each(self, function, *maps):
-        """function of the entries of maps; those of (N, C, 1, 1) are broadcast."""
+        """function(entries of the maps) at each place; maps of (N, C, 1, 1) are broadcast."""
         return self.slow.build(
             self.shape,
             lambda n, c, h, w: function(
@@ -52,7 +52,7 @@ class Steps:
         return self.each(lambda *v: self.slow.sigmoid(sum(v)), *maps)
 
     def both(self, z):
-        """A(z), of a pixel and of the whole map."""
+        """A(z), from each pixel and from the whole map."""
         here = self.point("f.gate.contexts.0", z)
         return self.sigmoid(here, self.point("f.gate.contexts.1.context", self.pool(z)))
 

@@ -64,7 +64,7 @@ def test_the_gather_is_a_depthwise_convolution_as_large_as_the_map(x):
     [("theta-minus", 25_557_032), ("theta", 31_106_600), ("theta-plus", 33_638_616 - 1024)],
 )
 def test_imagenet_resnet50_has_the_published_counts(variant, expected):
-    """The authors' theta-plus has a bias in one gather of its sixteen, which its BN cancels."""
+    """In the authors' theta-plus, one of sixteen gathers has a bias, which its BN cancels."""
     with torch.device("meta"):
         net = resnet50(slots=Slots(partial(GE, variant=variant), sites=["branch"]))
     assert sum(p.numel() for p in net.parameters()) == expected

@@ -68,7 +68,7 @@ def test_synchronized_statistics_keep_the_gate():
 
 @pytest.mark.parametrize(("num_classes", "expected"), [(10, 1_728_378), (100, 1_751_508)])
 def test_resnet164_has_the_published_count(num_classes, expected):
-    """The authors' network: every BN but those of the projections."""
+    """The authors' network: IEBN for every BN except the BNs of the projections."""
     with torch.device("meta"):
         net = resnet164(num_classes=num_classes, slots=Slots(norm=IEBN))
     assert sum(p.numel() for p in net.parameters()) == expected

@@ -1,7 +1,7 @@
-"""How the weights of modules are spread before training, layer by layer, as in the authors' code.
+"""The initial weights of each layer have the distribution of the authors' code.
 
-A layer starts at a constant, or with the spread of `torch_default` (what the authors leave as torch
-has it), `kaiming` or `xavier`.
+A layer starts at a constant or has one of three distributions: `torch_default` (the authors keep
+torch's initial values), `kaiming` or `xavier`.
 """
 
 import math
@@ -46,7 +46,7 @@ START = {
         "gates.spatial.conv.weight": kaiming(49),
         "gates.spatial.bn.weight": 0.0, "gates.spatial.bn.bias": 0.0,
     }),
-    # the same file, where the fully connected layers are not called "conv"
+    # the same file; no fully connected layer has "conv" in its name
     "bam": (BAM, {
         "channel.fc1.weight": torch_default(CHANNELS), "channel.fc1.bias": 0.0,
         "channel.bn.weight": 1.0, "channel.bn.bias": 0.0,
@@ -80,7 +80,7 @@ START = {
 def test_every_layer_starts_as_in_the_authors_code(name):
     build, start = START[name]
     torch.manual_seed(0)
-    ten = [dict(build(CHANNELS).named_parameters()) for _ in range(10)]  # some layers are small
+    ten = [dict(build(CHANNELS).named_parameters()) for _ in range(10)]  # small layers vary more
     assert ten[0].keys() == start.keys()
     for key, expected in start.items():
         weights = torch.stack([found[key].detach() for found in ten])

@@ -32,7 +32,7 @@ def spatial_gate(slow, x):
 
 
 def by_autograd(module, x, detached):
-    """The channel gate again, written with the weights either constant or part of the graph."""
+    """The channel gate written again; its weights are constant or part of the graph."""
     bn = module.channel.bn
     scale = bn.weight.detach() if detached else bn.weight
     w = (scale.abs() / scale.abs().sum())[:, None, None]
@@ -42,7 +42,7 @@ def by_autograd(module, x, detached):
 
 
 def gradients(y, *inputs):
-    """Of a sum with uneven weights, so that no gradient cancels by symmetry."""
+    """The gradients of a sum with uneven weights, so that none cancels by symmetry."""
     weights = torch.linspace(-1, 2, y.numel(), dtype=y.dtype).reshape(y.shape)
     return torch.autograd.grad((y * weights).sum(), inputs)
 
@@ -75,7 +75,7 @@ def test_no_gradient_flows_through_the_weights(randomize, x, training):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_spatial_gate_is_the_channel_gate_with_pixels_for_channels(randomize, x, training):
-    """So its gradients, too, are those of constant weights."""
+    """So the spatial gate's gradients, too, treat the weights as constant."""
     height_width = x.shape[2:]
     spatial = randomize(NAM(4, spatial=True, size=height_width)).train(training).spatial
     transposed = NAM(15).double().train(training)

@@ -8,7 +8,7 @@ from attn.psa import PSA
 
 
 def strided(slow, name, x, stride, groups):
-    """The grouped convolution group by group; of its map, every stride-th pixel."""
+    """A grouped convolution, group by group; the result keeps every stride-th pixel."""
     weight, k = slow[f"{name}.weight"], len(x[0]) // groups
     per_group = len(weight) // groups
     y = [[] for _ in x]
@@ -39,7 +39,7 @@ def formula(slow, x, stride, branch_groups):
 CASES = [
     ({"kernel_sizes": (3, 5, 7, 9), "branch_groups": (1, 2, 1, 2)}, 1, 1),
     ({"kernel_sizes": (1, 3), "branch_groups": (2, 4)}, 2, 1),
-    ({"kernel_sizes": (3, 5), "branch_groups": (1, 4)}, 1, 2),  # the network has groups
+    ({"kernel_sizes": (3, 5), "branch_groups": (1, 4)}, 1, 2),  # the network's 3x3 has groups
 ]
 
 

@@ -9,7 +9,7 @@ from attn.sk import SK
 
 
 def strided(slow, name, x, stride, groups, dilation):
-    """The grouped convolution group by group; of its map, every stride-th pixel."""
+    """A grouped convolution, group by group; the result keeps every stride-th pixel."""
     weight, k = slow[f"{name}.weight"], len(x[0]) // groups
     per_group = len(weight) // groups
     y = [[] for _ in x]

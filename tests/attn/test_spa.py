@@ -8,7 +8,7 @@ from attn.spa import SPA, Pyramid
 
 
 def cells(slow, plane, side):
-    """Means of side x side cells, row by row; cells overlap where they do not divide the plane."""
+    """Means of side x side cells, row by row; cells overlap if they do not divide the plane."""
 
     def cut(values, i):
         return values[math.floor(i * len(values) / side) : math.ceil((i + 1) * len(values) / side)]

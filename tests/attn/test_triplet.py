@@ -3,7 +3,7 @@ import torch
 
 from attn import Triplet
 
-# Of each gate, the axis it pools over and the axes of its kernel, in the order of n, c, h, w.
+# For each gate: the axis of its pooling, and the axes of its kernel, in the order n, c, h, w.
 AXES = {"cw": (2, (1, 3)), "ch": (3, (1, 2)), "hw": (1, (2, 3))}
 
 

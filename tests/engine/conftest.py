@@ -12,7 +12,7 @@ from engine.transforms.batch import CropFlip
 
 
 def net():
-    """Small, but with all that a run must carry: running statistics, momentum, dropout."""
+    """A small network with all a checkpoint must hold: running statistics, momentum, dropout."""
     torch.manual_seed(0)
     return nn.Sequential(
         nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2),
@@ -40,7 +40,7 @@ def new_run():
 
 @pytest.fixture
 def images():
-    """28 random pictures of three classes: four batches of 8, the last one of 4."""
+    """28 random images of three classes: three batches of 8 and one of 4."""
     generator = torch.Generator().manual_seed(1)
     pixels = torch.randint(256, (28, 8, 8, 3), dtype=torch.uint8, generator=generator)
     return Images(pixels, torch.arange(28) % 3, ("a", "b", "c"))

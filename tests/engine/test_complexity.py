@@ -12,7 +12,7 @@ def test_a_convolution_by_hand():
     counted = cost(net, 10)
     assert counted.macs == 5 * 5 * 8 * 3 * 9
     assert counted.params == 8 * 3 * 9 + 8 + 16
-    assert counted.elements == 5 * 5 * 8  # what the BN reads
+    assert counted.elements == 5 * 5 * 8  # the elements that the BN reads
 
 
 @pytest.mark.parametrize(("make", "published"), [(resnet18, 1.814e9), (resnet50, 4.0892e9)])

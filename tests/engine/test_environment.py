@@ -40,7 +40,7 @@ def test_where_there_is_no_such_library_nothing_happens(monkeypatch):
 
 @pytest.fixture
 def _switches(monkeypatch):
-    """The switches of the whole process, put back afterwards."""
+    """Restore the process-wide switches after each test."""
     monkeypatch.setattr(allocator, "keep_freed_memory", lambda: None)
     before = torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.benchmark
     yield

@@ -1,4 +1,4 @@
-"""Grad-CAM against loops, against CAM where the two are one, and against pytorch-grad-cam."""
+"""Grad-CAM equals plain loops, CAM where both agree, and pytorch-grad-cam."""
 
 from contextlib import nullcontext
 
@@ -12,7 +12,7 @@ from engine.grad_cam import grad_cam
 
 
 class Net(nn.Module):
-    """Two maps, of which the second is made in place; weights from sines, not from a stream."""
+    """Two maps, an in-place ReLU between them; the weights are sines, not random."""
 
     def __init__(self):
         super().__init__()
@@ -42,7 +42,7 @@ TARGETS = torch.tensor([0, 3, 2])
 
 
 def maps_and_logits(net, layer, images):
-    """What the layer gives, not yet overwritten, and the logits that follow from it."""
+    """The layer's output before the in-place ReLU, and the function from it to the logits."""
     if layer == "bn1":
         maps = net.bn1(net.conv1(images))
         return maps, lambda m: net.fc2(
@@ -69,7 +69,7 @@ def test_it_is_the_formula(layer):
 
 
 def enlarged(heat, size):
-    """Bilinear, pixels being squares: a new pixel's center lies between four old centers."""
+    """Bilinear; pixels are squares, and a new center lies between four old centers."""
     (h, w), new = heat.shape, torch.empty(size, dtype=heat.dtype)
     for i in range(size[0]):
         for j in range(size[1]):
@@ -91,7 +91,7 @@ def test_it_is_what_pytorch_grad_cam_draws():
 
 
 def test_before_pooling_and_a_linear_layer_it_is_cam():
-    """Zhou et al. (2016): the maps weighted by the row of the class in the last layer."""
+    """Zhou et al. (2016): the weights of the maps are the class's row in the last layer."""
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
     heat = torch.einsum("nkhw,nk->nhw", net[0](IMAGES), net[3].weight[TARGETS]).relu()
     heat = F.interpolate(heat[:, None], (6, 8), mode="bilinear")[:, 0].detach()
@@ -114,7 +114,7 @@ def test_where_nothing_speaks_for_the_class_the_map_is_0():
     assert not grad_cam(net, IMAGES, "head", TARGETS).any()
 
 
-@pytest.mark.parametrize("layer", ["head", "fc1"])  # the second of which is refused
+@pytest.mark.parametrize("layer", ["head", "fc1"])  # fc1 is refused
 def test_the_model_is_left_as_it_was_found(layer):
     net = Net()
     net.bn1.eval()
@@ -155,7 +155,7 @@ def test_a_layer_that_cannot_be_is_refused(layer, message):
 
 # grad-cam 1.5.7 (pytorch_grad_cam), with torch 2.15 and opencv-python-headless 5.0.0.93:
 # GradCAM(net, [net.head])(IMAGES, [ClassifierOutputTarget(int(t)) for t in TARGETS])
-# It shifts each map's minimum to 0 as well, which these three have anyway.
+# pytorch_grad_cam also shifts each map's minimum to 0; here all minima are 0 already.
 PUBLISHED = torch.tensor(
     [
         [

@@ -1,7 +1,7 @@
-"""Processes that train and come to harm, forked from one that has imported everything.
+"""Processes for faults: they train, and are forked from a process that has imported everything.
 
-A run of SMALL takes half a second in them. What they say is in the files `out` and `err` of their
-folder. `before` is called first; it breaks what is to fail.
+A run of SMALL takes half a second. A process writes its output to the files `out` and `err` of its
+folder. A process calls `before` first; `before` sets up the fault.
 """
 
 import importlib
@@ -25,20 +25,20 @@ IMPORTED = (
     "tests.faults.children",
 )  # fmt: skip
 
-os.environ["PYTHONPATH"] = str(ROOT)  # where the process that they are forked from looks
+os.environ["PYTHONPATH"] = str(ROOT)  # for the process from which all are forked
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(list(IMPORTED))
 
 
 def start(cwd, *arguments, before=None):
-    """A process that does `python train.py *arguments` in `cwd`."""
+    """Start `python train.py *arguments` in `cwd`; return the process."""
     process = context.Process(target=_train, args=(str(cwd), arguments, before))
     process.start()
     return process
 
 
 def train(cwd, *arguments, before=None):
-    """The same to its end: its exit code, or minus the signal that killed it."""
+    """Run the same to the end; return the exit code, or minus the signal that killed it."""
     cwd.mkdir(exist_ok=True)
     process = start(cwd, *arguments, before=before)
     process.join()
@@ -46,12 +46,12 @@ def train(cwd, *arguments, before=None):
 
 
 def said(cwd):
-    """What the processes in `cwd` said on stderr."""
+    """The text that the processes in `cwd` wrote to stderr."""
     return (cwd / "err").read_text()
 
 
 def fork(function, *arguments):
-    """Call it in a process of its own; its exit code."""
+    """Call the function in a new process; return the exit code."""
     process = context.Process(target=function, args=arguments)
     process.start()
     process.join()
@@ -65,7 +65,7 @@ def run_of(cwd):
 
 
 def result_of(folder):
-    """The result of a run but for what depends on the clock."""
+    """The result of a run without the numbers that depend on the clock."""
     result = json.loads((folder / "result.json").read_text())
     return {key: value for key, value in result.items() if key not in CLOCK}
 
@@ -78,12 +78,12 @@ def same(a, b):
 
 
 def tidy(folder):
-    """Whether nothing unfinished and no lock is left."""
+    """Whether no unfinished file and no lock is left."""
     return not [*folder.glob("*.tmp"), *folder.glob("lock")]
 
 
 def wrap(where, name, count, action):
-    """Have `action` called at the `count`th call of the function."""
+    """Call `action` just before call number `count` of the function."""
     owner = importlib.import_module(where)
     *of, name = name.split(".")
     for part in of:

@@ -1,7 +1,7 @@
-"""Faults are counted: `tally` asserts that all of them were met, and notes how many.
+"""`tally` counts faults: it asserts that every fault was survived, and notes the number.
 
-A few of each by default; all of them with `ATTNBENCH_FAULTS=full`, as scripts/faults.py does, which
-reads the notes from the file that `ATTNBENCH_FAULTS_NOTES` names.
+By default the tests inject a few faults of each kind; with `ATTNBENCH_FAULTS=full`, all of them.
+scripts/faults.py sets this, and reads the notes from the file in `ATTNBENCH_FAULTS_NOTES`.
 """
 
 import json
@@ -16,13 +16,13 @@ FULL = os.environ.get("ATTNBENCH_FAULTS") == "full"
 
 @pytest.fixture(scope="session")
 def rounds():
-    """`rounds(few, full)`: how often to do it, in the daily tests and in the long ones."""
+    """`rounds(few, full)`: how often to inject a fault; `full` in the long tests."""
     return lambda few, full: full if FULL else few
 
 
 @pytest.fixture
 def tally():
-    """`tally("F2", what, outcomes)`: every outcome must be true; how many were is noted."""
+    """`tally("F2", what, outcomes)`: every outcome must be true; note the number."""
 
     def note(fault, what, outcomes):
         reached, of = sum(map(bool, outcomes)), len(outcomes)
@@ -37,7 +37,7 @@ def tally():
 
 @pytest.fixture(scope="session")
 def unbroken(tmp_path_factory):
-    """The run SMALL, which nothing disturbed."""
+    """An uninterrupted run SMALL."""
     cwd = tmp_path_factory.mktemp("unbroken")
     assert train(cwd, *SMALL) == 0
     return run_of(cwd)

@@ -1,7 +1,7 @@
-"""What happens to a run of train.py in a process of `tests.faults.children`, by its `before`.
+"""Faults for a run in a process of `tests.faults.children`, set up by `before`.
 
-A tick is the moment in front of and behind each update of the weights, in front of each evaluation
-and behind each line of the log.
+Ticks are the moments before and after each update of the weights, before each evaluation, and
+after each line of the log.
 """
 
 import itertools
@@ -37,7 +37,7 @@ def kill(at):
 
 
 def forget(part):
-    """Go on from a checkpoint without this part of it."""
+    """Make a resumed run ignore this part of its checkpoint."""
     restore = Run.load_state_dict
     Run.load_state_dict = lambda run, state: restore(run, state | {part: run.state_dict()[part]})
 
@@ -51,7 +51,7 @@ def spoil_gradient(module, args, output):
 
 
 def spoil(what):
-    """Make a number of a resnet20, or its gradient, infinite in the third update of epoch 2."""
+    """Make one number of a ResNet-20 infinite in the third update of epoch 2."""
     step = engine.training.loop.train_step
 
     def spoiled(run, pixels, targets, *counts):

@@ -24,14 +24,14 @@ def equal(found, epoch):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two checkpoints: of epoch 3, and of epoch 4."""
+    """Two checkpoints, of epochs 3 and 4."""
     checkpoint.save(tmp_path, STATE | {"epoch": 3})
     checkpoint.save(tmp_path, STATE)
     return tmp_path
 
 
 def used(folder, capsys):
-    """The epoch that is gone on from, 3 only with a sentence; None if anything else happens."""
+    """The epoch that is loaded: 4 silently or 3 with a message; None if anything else happens."""
     found = checkpoint.load(folder, like=STATE)
     told = "last.pt cannot be used: " in capsys.readouterr().err
     if equal(found, 4) and not told:
@@ -40,7 +40,7 @@ def used(folder, capsys):
 
 
 def flips(data, count):
-    """`count` copies of the data with one bit flipped, anywhere."""
+    """`count` copies of the data, each with one random bit flipped."""
     draw = random.Random(0)
     for _ in range(count):
         flipped = bytearray(data)
@@ -53,7 +53,7 @@ def test_one_bit(folder, rounds, tally, capsys):
     outcomes = []
     for data in flips(last.read_bytes(), rounds(60, 200)):
         last.write_bytes(data)
-        # A bit between two records (padding, times) is no part of the state: epoch 4, unharmed.
+        # Bits between two records (padding, times) are no part of the state: epoch 4 is intact.
         outcomes.append(used(folder, capsys) in (3, 4))
     tally("F4", "one bit flipped: told, or no part of the state", outcomes)
 
@@ -71,7 +71,7 @@ def test_control_torch_alone_loads_flipped_bits(folder):
 
 
 def damages(data):
-    """Six cuts, zeros, nothing, a text, and the archive of something else."""
+    """Six cuts, zeros, an empty file, a text."""
     size = len(data)
     yield from (data[:n] for n in (1, 100, size // 4, size // 2, size - 100, size - 1))
     yield from (bytes(size), b"", b"no checkpoint\n" * 100)
@@ -111,7 +111,7 @@ def test_both_damaged_is_refused_and_not_begun_again(folder, tally):
 
 
 def test_only_the_previous_one_is_there(folder, tally, capsys):
-    """As it is for a moment while a checkpoint is put in place."""
+    """As for a moment while a checkpoint is put in place."""
     shutil.copy(folder / "previous.pt", folder / "copy.pt")
     (folder / "last.pt").rename(folder / "previous.pt")
     found = checkpoint.load(folder, like=STATE)

@@ -20,7 +20,7 @@ SITES = (
     "config.yaml.tmp", "metrics.jsonl.tmp", "events.out.tfevents", "metrics.jsonl", "last.pt.tmp",
     "weights.safetensors.tmp", "result.json.tmp",
 )  # fmt: skip
-FROM = {"metrics.jsonl": 2, "last.pt.tmp": 2, "events.out.tfevents": 3}  # the write that fails
+FROM = {"metrics.jsonl": 2, "last.pt.tmp": 2, "events.out.tfevents": 3}  # the first failing write
 SECOND_EPOCH = ("engine.training.loop", "train_step", 8)
 
 
@@ -37,7 +37,7 @@ class Full(io.FileIO):
 
 
 def fill(site, errors=()):
-    """Let the disk be full from the `FROM[site]`th write to that file on."""
+    """Fill the disk: write number `FROM[site]` to this file fails, and every later write."""
     plain, calls = io.open, [0]
 
     def failing():
@@ -64,9 +64,9 @@ def limit_file_size(size):
 
 
 def met(cwd, unbroken, before, site):
-    """One line, exit code 3, nothing unfinished, an older checkpoint whole, and the rerun exact."""
+    """One line, exit code 3, no unfinished file, older checkpoints whole, and an exact rerun."""
     cwd.mkdir()
-    if site == "metrics.jsonl.tmp":  # nothing is in it before there is an epoch to go on from
+    if site == "metrics.jsonl.tmp":  # written only by a run that resumes
         assert train(cwd, *SMALL, before=partial(wrap, *SECOND_EPOCH, partial(os._exit, 9))) == 9
     code = train(cwd, *SMALL, before=before)
     lines = [line for line in said(cwd).splitlines() if line.startswith("train.py: ")]

@@ -42,7 +42,7 @@ def archive(path, extra=()):
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """An archive of CIFAR-100's make whose hash is the expected one."""
+    """The folder of an archive in CIFAR-100's format; its hash is the expected one."""
     path = archive(tmp_path / "root" / ARCHIVES["cifar100"].file)
     published(path, monkeypatch)
     return path.parent
@@ -55,7 +55,7 @@ def published(path, monkeypatch):
 
 
 def refused(root, words):
-    """Whether reading it is refused in one line with these words."""
+    """Whether the data is refused in one line with these words."""
     cifar._read.cache_clear()
     source = CIFAR(
         name="cifar100", root=str(root), num_classes=2, image_size=32, statistics="cifar100"
@@ -77,7 +77,7 @@ class System:
 
 def test_archives_that_are_not_the_published_ones_are_refused(root, tmp_path, monkeypatch, tally):
     file = root / ARCHIVES["cifar100"].file
-    assert not refused(root, "")  # it is fine
+    assert not refused(root, "")  # the intact archive is accepted
     whole = file.read_bytes()
     outcomes = []
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -86,14 +86,14 @@ def test_archives_that_are_not_the_published_ones_are_refused(root, tmp_path, mo
     outcomes.append(refused(root, "cut, damaged"))
     archive(file, [("../../escaped", {})])
     outcomes.append(refused(root, "damaged or another file"))
-    published(file, monkeypatch)  # and where it were the published one, it would not be unpacked
+    published(file, monkeypatch)  # even with the right hash, nothing is unpacked
     assert not refused(root, "")
     outcomes[-1] &= {f.name for f in tmp_path.rglob("*") if f.is_file()} == {file.name}
     tally("B4", "archives: another hash, cut, a member with ../", outcomes)
 
 
 def unpacked(tmp_path, name, content):
-    """The unpacked folder, which has no hash, with one file of another content."""
+    """An unpacked folder, which has no hash; `content` replaces one of its files."""
     folder = tmp_path / name / "cifar-100-python"
     folder.mkdir(parents=True)
     for file, proper in FILES.items():

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.fault("B5")
 
 
 class Bomb:
-    """What unpickling it does is seen afterwards."""
+    """Unpickling a bomb makes a folder, which the test then sees."""
 
     def __init__(self, path):
         self.path = path
@@ -27,7 +27,7 @@ class Bomb:
 
 
 class Holder:
-    """Any object: harmless, but its class would have to be imported."""
+    """A harmless object, but unpickling must import its class."""
 
 
 def fail_at(step):
@@ -36,14 +36,14 @@ def fail_at(step):
 
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory):
-    """A run with one epoch behind it."""
+    """A run that was killed after one epoch."""
     cwd = tmp_path_factory.mktemp("begun")
     assert train(cwd, *SMALL, before=partial(fail_at, 8)) == 9
     return cwd
 
 
 def replaced(change):
-    """A way to alter a checkpoint: by what `change` makes of its content."""
+    """A function that replaces the content of a checkpoint by `change(content)`."""
 
     def alter(path):
         torch.save(change(torch.load(path, weights_only=True)), path)
@@ -52,7 +52,7 @@ def replaced(change):
 
 
 def of(model):
-    """Another network's weights in the same checkpoint."""
+    """A function that puts another network's weights into a checkpoint."""
     return replaced(lambda state: state | {"model": model().state_dict()})
 
 
@@ -72,7 +72,7 @@ def prefixed(state):
 
 
 def strangers(harm):
-    """What becomes of the checkpoint, and what is said of it."""
+    """(name, change of the checkpoint, words of the answer)."""
     bomb = {"format": 1, "model": Bomb(str(harm))}
     yield "bomb", lambda path: torch.save(bomb, path), "cannot be used: torch cannot load it"
     yield "object", replaced(lambda s: s | {"epoch": Holder()}), "cannot be used: torch cannot"
@@ -84,7 +84,7 @@ def strangers(harm):
 
 
 def refused(cwd, begun, alter, words):
-    """One line, exit code 2, and what was there is there still."""
+    """Whether the run ends with one line and exit code 2 and keeps the checkpoint."""
     shutil.copytree(begun, cwd)
     path = run_of(cwd) / "last.pt"
     alter(path)
@@ -118,7 +118,7 @@ def test_a_configuration_from_elsewhere(tmp_path, begun, tally):
 
 
 def test_prefixes_are_taken_off_weights(tmp_path, begun, tally):
-    """What DataParallel and torch.compile put before the names of a network's weights."""
+    """DataParallel and torch.compile put these prefixes before the names of weights."""
     state = torch.load(run_of(begun) / "last.pt", weights_only=True)["model"]
     outcomes = []
     for prefix in ("module.", "_orig_mod.", "module._orig_mod."):

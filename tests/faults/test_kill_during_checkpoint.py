@@ -48,7 +48,7 @@ class Deadly:
 
 
 def save_and_die(folder, moment):
-    """Save epoch 2, killed at a byte, or before or after one of the calls that follow."""
+    """Save epoch 2; die at a byte of the file, or before or after a later call."""
     plain = torch.save
     if isinstance(moment, int):
         torch.save = lambda value, file: plain(value, Deadly(file, moment))
@@ -57,7 +57,7 @@ def save_and_die(folder, moment):
         owner = checkpoint if name == "verify" else files.os
         kill_at(owner, name.rpartition(".")[2], count, after)
     checkpoint.save(folder, state(2))
-    die()  # after it
+    die()  # after the save
 
 
 def kill_at(owner, name, count, after):
@@ -80,7 +80,7 @@ def save_carelessly_and_die(folder, moment):
 
 
 def survives(folder, save, moment):
-    """Two checkpoints there, killed in the third; is epoch 1 or 2 found, and nothing else left?"""
+    """Save two checkpoints, die in the third: is epoch 1 or 2 found, and no other file left?"""
     run = RunDir(folder, {"seed": 0}, {})
     folder.mkdir()
     checkpoint.save(folder, state(0))
@@ -105,13 +105,13 @@ def test_killed_at_any_byte(tmp_path, rounds, tally):
 
 
 def test_control_a_file_written_in_place_is_lost(tmp_path, capsys):
-    """Only the one before it is found, of epoch 0."""
+    """Without the protocol, only epoch 0 is found."""
     assert not survives(tmp_path / "a", save_carelessly_and_die, 50_000)
     assert "last.pt cannot be used: it is not whole" in capsys.readouterr().err
 
 
 def test_killed_while_a_damaged_one_is_replaced(tmp_path, rounds, tally):
-    """The damaged one must not take the place of the good one that the run went on from."""
+    """The damaged checkpoint must not replace the good one, from which the run resumed."""
     moments = [("os.replace", n, after) for n in (1, 2) for after in (False, True)]
     outcomes = []
     for i, moment in enumerate(moments[: rounds(2, 4)]):

@@ -15,7 +15,7 @@ ONE_EPOCH = (*(option for option in SMALL if "epochs" not in option), "recipe.ep
 
 
 def watch_memory(leak):
-    """Write resident bytes and open files after each job; leak `leak` bytes a job."""
+    """Write resident bytes and open files after each job; leak `leak` bytes per job."""
     plain, kept = train_script.main, []
 
     def main(cfg):

@@ -22,7 +22,7 @@ def sources(root, classes):
 
 
 def said(root, split="test", classes=2):
-    """What each source says of it, in one line; "" where it reads it."""
+    """The error of each data set for the folder; "" if the data set reads the folder."""
     find.cache_clear()
     for source in sources(root, classes):
         try:
@@ -57,7 +57,7 @@ def class_missing_in_one(root):
 
 
 def another_order(root):
-    """Made in another order in each split; numbered by name in both."""
+    """Folders were made in another order in each split; both number classes by name."""
     image(root / "test" / "aardvark" / "a.png")
     image(root / "train" / "aardvark" / "a.png")
     return [s.load(p).classes for s in sources(root, 3) for p in ("train", "test")] == [

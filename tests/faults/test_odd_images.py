@@ -24,7 +24,7 @@ def plain(mode="RGB", color=COLOR, size=(40, 30)):
 
 
 def bomb(file):
-    """A PNG of a few bytes that says it is 50,000 x 50,000."""
+    """A PNG of a few bytes whose header claims 50,000 x 50,000 pixels."""
     header = (50_000).to_bytes(4) * 2 + bytes([8, 2, 0, 0, 0])
     chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(99))), (b"IEND", b"")]
     data = b"\x89PNG\r\n\x1a\n"
@@ -71,7 +71,7 @@ GOOD = {
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two proper images in one class, for one beside them."""
+    """Two intact images in one class, with a place for a third."""
     (tmp_path / "ant").mkdir()
     for name in "ac":
         plain().save(tmp_path / "ant" / f"{name}.jpg", quality=95)
@@ -79,7 +79,7 @@ def folder(tmp_path):
 
 
 def with_one(folder, make):
-    """The folder read afresh, with x.jpg made so."""
+    """The folder with an image b.jpg made by `make`."""
     make(folder / "ant" / "b.jpg")
     find.cache_clear()
     return folder

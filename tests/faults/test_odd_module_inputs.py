@@ -1,7 +1,7 @@
-"""Every mechanism, on nine kinds of odd input: it works, or is refused in one line when built.
+"""Nine kinds of odd input: every mechanism works, or is refused in one line when built.
 
-Nothing in between: no other shape, no NaN, no error from the depth of a library. The one exception
-is torch's own: BatchNorm has no statistics of a single value, and says so in training.
+No other shape, no NaN and no error from inside a library is allowed. The only exception is torch's
+own error: in training, BatchNorm has no statistics of a single value.
 """
 
 import copy
@@ -18,15 +18,15 @@ import attn
 pytestmark = pytest.mark.fault("B7")
 
 CHANNELS = 64
-FITTING = {"shuffle": {"groups": 4}}  # its 64 groups ask for 128 channels
-SINGLE_PROCESS = "Expected more than 1 value per channel when training"
-# A BatchNorm looks at the pooled map: in training, an image must not be alone.
+FITTING = {"shuffle": {"groups": 4}}  # its 64 groups need 128 channels
+ONE_VALUE = "Expected more than 1 value per channel when training"
+# BatchNorm on a pooled map: training needs more than one image.
 POOLED = {
     "aff", "bam", "fuse_axy_for_x_plus_y", "fuse_axy_for_xy", "fuse_ay_for_x_plus_y", "fuse_gau",
     "fuse_glob", "fuse_glob_for_glob", "fuse_glob_glob", "fuse_glob_loca", "fuse_se", "fuse_sk",
     "fuse_x_plus_ay_for_y", "ge", "iaff", "mscam", "sk", "srm",
 }  # fmt: skip
-# A BatchNorm looks at the map: in training, a pixel must not be alone.
+# BatchNorm on the map: training needs more than one pixel.
 LOCAL = {
     "cbam", "fuse_concat", "fuse_loca", "fuse_loca_for_loca", "fuse_loca_loca", "gam", "iebn",
     "nam", "triplet",
@@ -34,7 +34,7 @@ LOCAL = {
 
 
 class Mechanism:
-    """A mechanism by its name, built and called as its slot does."""
+    """A mechanism, built and called as a slot builds and calls it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -50,7 +50,7 @@ class Mechanism:
         return factory(*widths, **told)
 
     def call(self, module: nn.Module, x: Tensor) -> Tensor:
-        """Called, and of the shape and type that went in, and finite."""
+        """The output, which must be finite and have the shape and type of the input."""
         y = module(x, 0.5 * x.flip(1)) if self.slot == "fusion" else module(x)
         assert (y.shape, y.dtype) == (x.shape, x.dtype)
         assert y.isfinite().all()
@@ -68,7 +68,7 @@ def images(n: int = 2, size: tuple[int, int] = (8, 8), channels: int = CHANNELS)
 
 @pytest.fixture
 def works(tally):
-    """works(mechanism, x, ...): in training and in evaluation."""
+    """works(mechanism, what, x): the mechanism works in training and in evaluation."""
 
     def check(mechanism: Mechanism, what: str, x: Tensor, **made) -> None:
         module = mechanism.build(tuple(x.shape[2:]), **made)
@@ -89,7 +89,7 @@ def test_odd_sizes(mechanism, works):
 
 @pytest.mark.parametrize("channels", [1, 4, 7, 50, 96])
 def test_widths_that_groups_and_reductions_do_not_divide(mechanism, channels, tally):
-    """C below the reduction, or not divisible: refused when built, or it works."""
+    """With C below the reduction, or not divisible, a mechanism works or is refused when built."""
     x = images(channels=channels)
     refusal = None
     try:
@@ -105,9 +105,9 @@ def test_widths_that_groups_and_reductions_do_not_divide(mechanism, channels, ta
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_half_precision(mechanism, dtype, tally):
-    """As a module of that type, and under autocast; in evaluation close to what float32 gives.
+    """As a module of this type, and under autocast; in evaluation close to float32.
 
-    In training, a BatchNorm of two pooled images makes much of the last bit of their difference.
+    In training, a BatchNorm of two pooled images magnifies the last bit of their difference.
     """
     x = images().to(dtype)
     for training in (True, False):
@@ -122,7 +122,7 @@ def test_half_precision(mechanism, dtype, tally):
 
 
 def test_channels_last(mechanism, tally):
-    """The same numbers as in the other layout, and the layout stays."""
+    """channels_last gives the same numbers and stays channels_last."""
     x, module = images(), mechanism.build()
     for training in (True, False):
         module.train(training)
@@ -135,12 +135,12 @@ def test_channels_last(mechanism, tally):
 
 @pytest.mark.parametrize("size", [(8, 8), (1, 1)])
 def test_an_image_alone(mechanism, size, tally):
-    """Any module measures it; those that have a BatchNorm of one value then cannot train on it."""
+    """Every module evaluates one image; a module whose BatchNorm sees one value cannot train."""
     x, module = images(1, size), mechanism.build(size)
     mechanism.call(module.eval(), x)
-    as_config_error = POOLED | LOCAL if size == (1, 1) else POOLED
-    if mechanism.name in as_config_error:
-        with pytest.raises(ValueError, match=SINGLE_PROCESS):
+    untrainable = POOLED | LOCAL if size == (1, 1) else POOLED
+    if mechanism.name in untrainable:
+        with pytest.raises(ValueError, match=ONE_VALUE):
             mechanism.call(module.train(), x)
     else:
         mechanism.call(module.train(), x)
@@ -149,13 +149,13 @@ def test_an_image_alone(mechanism, size, tally):
 
 def test_no_image(mechanism, tally):
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*degrees of freedom")  # torch's, of no pixels
+        warnings.filterwarnings("ignore", ".*degrees of freedom")  # torch: no pixels
         mechanism.call(mechanism.build().eval(), images(0))
     tally("B7", "empty batch", [True])
 
 
 def test_without_gradients(mechanism, tally):
-    """Inference mode gives the numbers that the graph gives."""
+    """Inference mode gives the same numbers as a pass with gradients."""
     module, x = mechanism.build().eval(), images()
     with torch.inference_mode():
         free = mechanism.call(module, x)

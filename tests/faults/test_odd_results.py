@@ -18,7 +18,7 @@ DOOR = Path(__file__).parents[2] / "scripts/table.py"
 
 
 def record(attn: str, seed: int, top1: float) -> dict:
-    """What a result.json holds of all that is compared."""
+    """The fields of a result.json that tables compare."""
     return {
         "data": "digits", "model": "resnet20", "attn": attn, "recipe": "digits", "other": "",
         "seed": seed, "epochs": 5, "top1": top1, "top5": 99.0, "best_top1": top1, "params": 1000,
@@ -37,7 +37,7 @@ def write(folder: Path, result: object) -> None:
 
 @pytest.fixture
 def table(tmp_path, monkeypatch, capsys):
-    """table(): the code and the words of `table.py runs=runs`."""
+    """table(): the exit code and the output of `table.py runs=runs`."""
 
     def printed() -> tuple[object, str]:
         monkeypatch.setattr(sys, "argv", [str(DOOR), "runs=runs"])
@@ -51,13 +51,13 @@ def table(tmp_path, monkeypatch, capsys):
 
     curves._say.cache_clear()  # each line is said once in a process
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # as the door sets it, for it to be unset again
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # the command sets it too; monkeypatch unsets it
     return printed
 
 
 whole = record("se", 0, 92.0)
 older = {key: value for key, value in whole.items() if key != "elements"}
-ODD = {  # what lies in the directory: why it is left out
+ODD = {  # the content of result.json, and the reason for leaving the run out
     "unfinished": (None, "unfinished, 0 epochs done"),
     "half-written": (json.dumps(whole)[:60], "its result.json cannot be read"),
     "older version": (older, "its result.json has no usable elements: another version wrote it"),
@@ -88,7 +88,7 @@ ODD = {  # what lies in the directory: why it is left out
 
 
 def test_odd_runs_are_left_out_and_said_to_be(table, tally):
-    """The run beside them is compared as if it were alone: n = 1, and no ±."""
+    """The other run is compared alone: n = 1, and no ±."""
     write(Path("runs/a/seed0"), record("none", 0, 90.0))
     for case, (found, _) in ODD.items():
         write(Path("runs", case), found)
@@ -109,7 +109,7 @@ def test_odd_runs_are_left_out_and_said_to_be(table, tally):
 
 
 def test_with_three_seeds_there_is_a_deviation(table, tally):
-    """The control: what is missing above is there below."""
+    """The control: with three usable runs, the ± appears."""
     for seed, top1 in enumerate((90.0, 91.0, 92.0)):
         write(Path(f"runs/seed{seed}"), record("none", seed, top1))
     code, words = table()

@@ -20,7 +20,7 @@ STEP = ("engine.training.loop", "train_step", 8)  # in the second epoch
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """`undisturbed(world)`: the run SMALL on so many ranks."""
+    """`undisturbed(world)`: an uninterrupted run SMALL on `world` ranks."""
     made = {}
 
     def get(world):
@@ -44,7 +44,7 @@ def hit(number):
 
 
 def ended(world, cwd, rank, number):
-    """The exit codes when this happens to a rank, and the seconds until all others are gone."""
+    """The exit codes if `rank` gets this signal, and the seconds until all other ranks ended."""
     cwd.mkdir()
     processes = start_training(world, cwd, *SMALL, harm=(rank, partial(hit, number)))
     others = [process for i, process in enumerate(processes) if i != rank]
@@ -117,5 +117,5 @@ def interrupt_soon():
 
 
 def test_control_one_rank_is_another_run(tmp_path, undisturbed, unbroken):
-    """Batch norm sees other batches: the exact comparisons above could fail."""
+    """Batch norm sees other batches, so the exact comparisons above can fail."""
     assert not same(undisturbed(2), unbroken)

@@ -19,7 +19,7 @@ SMALL = [
     "data=digits", "data.image_size=8", "model=resnet20", "recipe=digits", "device=cpu",
     "checkpoint_seconds=0",
 ]  # fmt: skip
-SHORT = ["data.val=1200", "recipe.epochs=3"]  # 237 images are left: four updates an epoch
+SHORT = ["data.val=1200", "recipe.epochs=3"]  # 237 images are left: four updates per epoch
 FEATURES = [
     "attn=nam", "recipe.sparsity=1e-4", "recipe.ema=0.9", "recipe.mixup=0.4", "recipe.cutmix=1.0",
     "recipe.randaugment=9", "recipe.label_smoothing=0.1", "recipe.accumulate=2",
@@ -29,7 +29,7 @@ ADAMW = [
     "recipe.optimizer._target_=torch.optim.AdamW", "~recipe.optimizer.momentum",
     "~recipe.optimizer.nesterov", "recipe.lr=0.01",
 ]  # fmt: skip
-STREAM = [  # 30 photographs: four updates an epoch
+STREAM = [  # 30 photographs: four updates per epoch
     "data=imagenet", "data.classes=null", "data.image_size=16", "data.resize=18",
     "model=resnet20", "recipe=imagenet_90ep", "recipe.schedule.milestones=[]", "recipe.lr=0.01",
     "recipe.batch_size=8", "recipe.epochs=3", "device=cpu", "checkpoint_seconds=0.01",
@@ -40,11 +40,11 @@ CASES = {
     "streamed, no workers": [*STREAM, "data.workers=0", *FEATURES],
     "streamed, 2 workers": [*STREAM, "data.workers=2", *FEATURES],
 }
-TICKS = 3 * (2 * 4 + 2)  # of harm.py, in such a run
+TICKS = 3 * (2 * 4 + 2)  # of harm.py, in one of these runs
 
 
 def left(cwd):
-    """All that a finished run leaves, without what depends on the clock."""
+    """The files of a finished run without the numbers that depend on the clock."""
     (file,) = cwd.rglob("result.json")
     result = json.loads(file.read_text())
     state = torch.load(file.parent / "last.pt", weights_only=True)
@@ -91,7 +91,7 @@ def test_the_workers_of_a_killed_run_end_as_well(tmp_path, photos):
     process = start(tmp_path, *run, before=partial(kill, TICKS // 2))
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    patience = time.monotonic() + 30  # a worker looks for its parent every five seconds
+    patience = time.monotonic() + 30  # a worker checks for its parent every five seconds
     while is_alive(process.pid) and time.monotonic() < patience:
         time.sleep(0.2)
     assert not is_alive(process.pid)

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.fault("F12")
 ONE_EPOCH = (*(option for option in SMALL if "epochs" not in option), "recipe.epochs=1")
 TWELVE = ("-m", *ONE_EPOCH, "attn=none,half,se,nam", "seed=0,1,2")
 TWO = ("-m", *ONE_EPOCH, "attn=half,nam")
-STEPS = 5  # of a job
+STEPS = 5  # per job
 
 
 def die():
@@ -22,7 +22,7 @@ def die():
 
 
 def kill_after(jobs):
-    """After that many jobs; every other time two steps into the next one."""
+    """Kill after so many jobs; if the number is odd, after two steps of the next job."""
     if jobs % 2:
         wrap("engine.training.loop", "train_step", jobs * STEPS + 2, die)
     plain, done = train_script.main, [0]
@@ -61,7 +61,7 @@ def test_a_sweep_killed_after_any_job(tmp_path, rounds, tally):
         again = train(cwd, *sweep)
         untouched = all(results(cwd)[run].stat().st_mtime_ns == t for run, t in times.items())
         skipped = (cwd / "out").read_text().count("already finished: ")
-        over = k == jobs and k % 2  # no job was left for it to be killed in
+        over = k == jobs and k % 2  # no job is left, so nothing is killed
         outcomes.append(
             (killed, again) == (0 if over else -signal.SIGKILL, 0)
             and len(times) == skipped == k and untouched and measured(cwd) == expected

@@ -18,13 +18,13 @@ pytestmark = pytest.mark.fault("F7", "F8")
 
 
 def claim(path, barrier, seed, answers, hold):
-    """Claim the directory together with the others; say who one is, or what one was told."""
+    """Claim the directory together with others; answer (pid, refusal or None)."""
     folder = RunDir(path, {"seed": seed}, {})
     barrier.wait()
     try:
         with folder.claim():
             answers.put((os.getpid(), None))
-            barrier.wait()  # all have tried
+            barrier.wait()  # all processes have tried
             (path / "result.json").write_text("{}")
             time.sleep(hold)
     except ConfigError as error:
@@ -38,8 +38,8 @@ def claim_and_hang(path, ready):
         time.sleep(60)
 
 
-def measure_interleaved(paths, seeds):
-    """What each of two processes got, as (pid, refusal or None)."""
+def compete(paths, seeds):
+    """The answers of two processes: (pid, refusal or None)."""
     barrier, answers = context.Barrier(2), context.Queue()
     both = [
         context.Process(target=claim, args=(path, barrier, seed, answers, 0))
@@ -56,7 +56,7 @@ def measure_interleaved(paths, seeds):
 def test_two_processes_and_one_directory(tmp_path, rounds, tally):
     outcomes = []
     for i in range(rounds(4, 20)):
-        got = measure_interleaved([tmp_path / str(i)] * 2, (0, 0))
+        got = compete([tmp_path / str(i)] * 2, (0, 0))
         winners = [pid for pid, refusal in got if refusal is None]
         refusals = [refusal for _, refusal in got if refusal is not None]
         named = [f"in use by process {pid} on {socket.gethostname()}" for pid in winners]
@@ -67,9 +67,7 @@ def test_two_processes_and_one_directory(tmp_path, rounds, tally):
 def test_two_runs_in_the_same_second(tmp_path, rounds, tally):
     outcomes = []
     for i in range(rounds(4, 50)):
-        got = measure_interleaved(
-            [tmp_path / str(i) / "seed0", tmp_path / str(i) / "seed1"], (0, 1)
-        )
+        got = compete([tmp_path / str(i) / "seed0", tmp_path / str(i) / "seed1"], (0, 1))
         both = len(list((tmp_path / str(i)).glob("seed?/result.json"))) == 2
         outcomes.append([refusal for _, refusal in got] == [None, None] and both)
     tally("F8", "two runs at the same time: two directories", outcomes)
@@ -97,7 +95,7 @@ def keep_renewing(path, stop):
 
 @pytest.mark.parametrize("alive", [False, True])
 def test_a_lock_that_another_machine_left(tmp_path, tally, monkeypatch, capsys, alive):
-    """Its flock does not reach us. It is taken over only if nobody renews it."""
+    """We do not see its flock. The lock is taken over only if nobody renews the file."""
     monkeypatch.setattr(lock, "WATCH", 0.5)
     (tmp_path / "lock").write_text("process 7 on elsewhere\n")
     (tmp_path / "result.json").write_text("{}")
@@ -112,7 +110,7 @@ def test_a_lock_that_another_machine_left(tmp_path, tally, monkeypatch, capsys, 
     except ConfigError as error:
         refusal = str(error)
     stop.set()
-    with suppress(AssertionError):  # one that was not started
+    with suppress(AssertionError):  # the process was not started
         process.join()
     assert "was left by process 7 on elsewhere; watching it" in capsys.readouterr().err
     right = "in use by process 7 on elsewhere" in refusal if alive else refusal is None

@@ -16,7 +16,7 @@ from tests.faults.children import ROOT, SMALL, run_of, said, same, tidy, train, 
 
 pytestmark = pytest.mark.fault("F3")
 
-PHASES = {  # what is called there, and at which of the calls the signal comes
+PHASES = {  # a function of the phase, and the number of the call that gets the signal
     "build": ("engine.environment", "prepare_device", 1),
     "data wait": ("engine.transforms.batch", "CropFlip.__call__", 7),
     "step": ("engine.training.loop", "train_step", 8),
@@ -51,7 +51,7 @@ def interrupt_twice(number):
 
 
 def met(cwd, unbroken, phase, number, group, limit):
-    """Exit code, nothing left behind, a checkpoint from inside the loop, and the rerun exact."""
+    """Right exit code, no leftover file, a checkpoint in the loop's phases, and an exact rerun."""
     cwd.mkdir()
     code = train(cwd, *SMALL, before=partial(interrupt, phase, number, group))
     seconds = time.monotonic() - float((cwd / "sent").read_text())
@@ -70,7 +70,7 @@ def met(cwd, unbroken, phase, number, group, limit):
 def test_a_signal_in_any_phase(tmp_path, unbroken, rounds, tally):
     cases = [(p, n, g) for p in PHASES for n in SIGNALS for g in (False, True)]
     count = rounds(3, len(cases))
-    limit = rounds(600, 2.5)  # a loaded machine says nothing about a time; the long tests are alone
+    limit = rounds(600, 2.5)  # daily tests share the machine; the long tests run alone
     chosen = cases if count == len(cases) else random.Random(0).sample(cases, count)
     outcomes = [met(tmp_path / str(i), unbroken, *case, limit) for i, case in enumerate(chosen)]
     tally("F3", "signal × (process, group) × phase: exit code, checkpoint, rerun exact", outcomes)
@@ -82,7 +82,7 @@ def test_a_second_signal_ends_at_once(tmp_path, rounds, tally):
         cwd = tmp_path / str(int(number))
         cwd.mkdir()
         code = train(cwd, *SMALL, before=partial(interrupt_twice, number))
-        left = read(run_of(cwd) / "last.pt")  # of the end of the first epoch
+        left = read(run_of(cwd) / "last.pt")  # the checkpoint after the first epoch
         outcomes.append(code == 128 + number and (left["epoch"], left["step"]) == (1, 0))
     tally("F3", "second signal: ends at once", outcomes)
 

@@ -32,7 +32,7 @@ def start(photos, cwd):
 
 
 def interrupted(number, photos, cwd):
-    """Whether a run that has begun saves and leaves with the shell's code, and no process stays."""
+    """Whether a started run saves, exits with 128 + n, and leaves no process."""
     process = start(photos, cwd)
     while not process.stdout.readline().startswith("epoch") and process.poll() is None:
         pass

@@ -1,4 +1,4 @@
-"""A NaN or infinite number stops the run with its place; the run can go on from before."""
+"""A NaN or infinite number stops the run with its place; the run can resume from before."""
 
 from functools import partial
 
@@ -15,7 +15,7 @@ RUN = [
     "recipe.epochs=2", "recipe.ema=0.9", "device=cpu", "checkpoint_seconds=0",
 ]  # fmt: skip
 WHERE = " is not finite at step 3 of epoch 2 (lr "
-FAULTS = {  # what is spoiled: what is told
+FAULTS = {  # the spoiled number, and the place in the message
     "input": "the input of the network",
     "output": "the output of layer2.1.conv1 (Conv2d)",
     "loss": "the loss",

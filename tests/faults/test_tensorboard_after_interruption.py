@@ -17,7 +17,7 @@ WRITES = 18  # the scalars of two epochs
 
 
 def interrupt(number, write):
-    """In a write, or (0) with the second epoch's points on the disk, but not its checkpoint."""
+    """In write number `write`; 0: after the second epoch's points, before its checkpoint."""
     where = ("torch.utils.tensorboard", "SummaryWriter.add_scalar", write)
     wrap(
         *(where if write else ("engine.training.run", "Run.next_epoch", 2)),
@@ -26,7 +26,7 @@ def interrupt(number, write):
 
 
 def clean(folder):
-    """Every step once, all in one run, hparams among them."""
+    """Whether every step appears once, in one run, with hparams."""
     board = EventAccumulator(str(folder)).Reload()
     tags = board.Tags()["scalars"]
     steps = [[event.step for event in board.Scalars(tag)] for tag in tags]
@@ -56,6 +56,6 @@ def test_control_a_step_that_is_there_twice_is_seen(unbroken, tmp_path):
     (events,) = unbroken.glob("events.out.*")
     (tmp_path / events.name).write_bytes(events.read_bytes())
     assert clean(tmp_path)
-    with SummaryWriter(tmp_path) as board:  # as if nothing was said of where the run went on
+    with SummaryWriter(tmp_path) as board:  # without telling TensorBoard where the run resumed
         board.add_scalar("train/loss", 1.0, 2)
     assert not clean(tmp_path)

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.fault("F6")
 
 
 def places(tmp_path):
-    """Works as root, too, whom permissions do not stop."""
+    """These places fail for root, too; permissions do not stop root."""
     (tmp_path / "file").write_text("")
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "digits").write_text("")

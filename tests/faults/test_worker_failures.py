@@ -36,7 +36,7 @@ def hang(task):
 
 
 def until_lost(work, timeout=60):
-    """What came before the end, what was said, how many processes are left, seconds."""
+    """(results before the end, message, number of processes left, seconds)."""
     started, results = time.monotonic(), []
     with pytest.raises(DataError) as lost:
         results.extend(Workers(work, 2, timeout).map(range(9)))
@@ -58,11 +58,11 @@ def test_a_worker_that_dies_raises_or_hangs_ends_the_run_in_one_line(tally):
 
 
 def test_a_death_is_told_only_where_a_result_is_waited_for():
-    """torch tells it anywhere: in the middle of a step, or of saving."""
+    """torch raises the error at any time, even in a step or in a save; we do not."""
     results = Workers(double, 2, 60).map(range(9))
     assert next(results) == 0
     os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
-    time.sleep(0.2)  # the signal comes, and nothing is raised here
+    time.sleep(0.2)  # the worker dies, and nothing is raised yet
     with pytest.raises(DataError, match="DataLoader worker"):
         list(results)
 

@@ -1,8 +1,8 @@
-"""What can be wrong with a configuration, made from the real one, key by key.
+"""Wrong configurations, made from the real configuration, key by key.
 
-Each mutation is said to the door, in this process, with data that must not be read. A wrong one is
-answered in one line, with exit code 2, which names the key and what it takes; a legal one gets as
-far as the data. Nothing is left behind either way.
+Each mutation is a command line that runs in this process; its data must not be read. The answer to
+a wrong command is one line, which names the key and the legal values, with exit code 2. A legal
+command gets as far as the data. Neither leaves a file behind.
 """
 
 import difflib
@@ -28,13 +28,13 @@ from scripts.cli.overrides import CONF
 pytestmark = pytest.mark.fault("B1")
 
 ROOT = Path(__file__).parents[2]
-NETWORKS = (  # each adds the keys that the ones before it have not
+NETWORKS = (  # each adds keys that the others do not have
     ("model=resnet20", "data=cifar100", "attn=cbam", "recipe=cifar_200ep"),
     ("model=mobilenet_v2", "data=digits", "attn=bam", "recipe=digits"),
     ("model=preact_resnet164", "data=cifar10", "attn=gc", "recipe=smoke"),
 )
 SAME = (
-    r"(slots|model\.slots|fusion|conv|norm|device)\b"  # nodes that only point to others; the host
+    r"(slots|model\.slots|fusion|conv|norm|device)\b"  # nodes that only refer to others; the host
 )
 ADVICE = (
     "expected|must|has to|choose|did you mean|there are|no option|not allowed|leave it out|write|"
@@ -45,7 +45,7 @@ HUGE = "1" + 12 * "0"
 
 @dataclass(frozen=True)
 class Mutation:
-    """What is said, and what the answer must match; nothing where it is legal."""
+    """A command line, and patterns that the answer must match; no patterns if it is legal."""
 
     said: tuple[str, ...]
     answer: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ class Mutation:
 
 
 def wrong(said: tuple[str, ...], key: str, *answer: str, script: str = "train.py") -> Mutation:
-    """It must name the key, or the last part of it, and say what to do."""
+    """A wrong command; the answer must name the key's last part and say what to do."""
     return Mutation(said, (re.escape(key.rpartition(".")[2]), *(answer or (ADVICE,))), script)
 
 
@@ -74,7 +74,7 @@ def keys() -> list[tuple[tuple[str, ...], str, object]]:
 
 
 def misspelt() -> Iterator[Mutation]:
-    """Two letters exchanged, in each key, alternately with a plus that Hydra would obey."""
+    """Exchange two letters of each key; every second time add a plus, which Hydra would obey."""
     for plus, (choices, key, _) in zip(itertools.cycle(("", "+")), keys()):
         path, dot, name = key.rpartition(".")
         if name.startswith("_"):
@@ -91,7 +91,7 @@ def misspelt() -> Iterator[Mutation]:
         yield wrong((*choices, f"{plus}{typo}=1"), typo, hint)
 
 
-WRONG_TYPES = {  # by the type of the value that is there
+WRONG_TYPES = {  # by the type of the default value
     bool: ("maybe", "3", "null", "[true]"),
     int: ("abc", "3.5", "true", "", "null", "[1]", "{a: 1}", "nan", "１"),
     float: ("abc", "true", "", "null", "[1]", "nan", "inf", "'0.1'"),
@@ -114,12 +114,12 @@ POSITIVE = (
 
 
 def out_of_range() -> Iterator[Mutation]:
-    """Numbers below 0 are never right here, 0 and huge ones often are."""
+    """Numbers below 0 are always wrong here; 0 and huge numbers are often right."""
     for choices, key, value in keys():
         if type(value) not in (int, float):
             continue
         name = key.rpartition(".")[2]
-        named = "" if name == "width_mult" else key  # there, it is the channels that are too few
+        named = "" if name == "width_mult" else key  # the message names the channels
         yield wrong((*choices, f"{key}=-1"), named, ADVICE)
         if name in POSITIVE:
             yield wrong((*choices, f"{key}=0"), named, ADVICE)
@@ -146,7 +146,7 @@ def wrong_choices() -> Iterator[Mutation]:
 
 
 def structure() -> Iterator[Mutation]:
-    """Keys of other groups, keys below values, values in place of nodes, and nodes taken away."""
+    """Keys of other groups, keys below values, values for nodes, and removed nodes."""
     base = NETWORKS[0]
     for said in (
         "attn.lr=1",
@@ -196,7 +196,7 @@ def syntax() -> Iterator[Mutation]:
         yield wrong((f"recipe.lr={bad}",), "recipe.lr", ".")
     for word in ("recipe.lr", "recipe", "resnet50", "se"):
         yield wrong((word,), word, "write")
-    yield Mutation(("model=resnet20", "seed=1", "seed=2"))  # the later wins, as everywhere
+    yield Mutation(("model=resnet20", "seed=1", "seed=2"))  # the later value wins, as everywhere
     yield wrong(("seed=1", "seed=x"), "seed")
     for flags in (("--resolve",), ("--run", "--multirun"), ("-m", "seed=1", "--cfg", "job")):
         yield wrong(flags, flags[0].strip("-"), "only|Only")
@@ -218,7 +218,7 @@ def other_doors() -> Iterator[Mutation]:
         for key, bad in options.items():
             yield wrong((*there, f"{key}={bad}"), key, "expected|takes|PNG", script=script)
             yield wrong((*there, f"{key}.x=1"), f"{key}.x", f"{key} has no", script=script)
-            if "table" not in script:  # there, what is not its own is for the runs
+            if "table" not in script:  # table.py passes other options to the runs
                 hint = f"did you mean {key}\\?"
                 yield wrong((*there, f"{key}{key[-1]}=1"), key, hint, script=script)
     table = ("scripts/table.py",)
@@ -239,12 +239,12 @@ FAMILIES = (
 
 
 class DataWasRead(BaseException):
-    """What the door gets when it asks for images."""
+    """Raised when a command loads images."""
 
 
 @pytest.fixture
 def answered(monkeypatch, tmp_path, capsys):
-    """answered(mutation): whether the door's answer is the right one; prints the wrong ones."""
+    """answered(mutation): whether the command's answer is right; prints wrong answers."""
 
     def load(self: ImageDataset, split: str) -> None:
         raise DataWasRead
@@ -271,7 +271,7 @@ def answered(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(ImageDataset, "load", load)
     monkeypatch.setattr(ImageDataset, "origin", lambda self: load(self, "train"))
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # as the door sets it, for it to be unset again
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # the command sets it too; monkeypatch unsets it
     return answer
 
 

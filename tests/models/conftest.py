@@ -1,4 +1,4 @@
-"""What the tests of all backbones look with: probes, counts, captured tensors."""
+"""Tools for the tests of all backbones: probes, counts, captured tensors."""
 
 from collections import Counter
 
@@ -10,7 +10,7 @@ BLOCK_SITES = ("prenorm", "inner", "branch", "identity", "post")
 
 
 class Probe(nn.Module):
-    """Attention that can be seen from outside: it changes the map and remembers what it met."""
+    """Attention that changes the map and remembers channels and size of each map."""
 
     def __init__(self, channels: int, stage: int | None = None, size: tuple | None = None) -> None:
         super().__init__()
@@ -40,14 +40,14 @@ def calls():
 
 
 def _site(name: str) -> str:
-    """Sites of blocks and the head are attributes; the rest stands in a row of blocks."""
+    """The site of a module: sites of blocks and `head` are attributes, all others are `stage`."""
     last = name.split(".")[-1]
     return last if last in (*BLOCK_SITES, "head") else "stage"
 
 
 @pytest.fixture
 def record():
-    """Copies of what goes into and comes out of every module below `net`, by name."""
+    """Copies of the inputs and the outputs of every module of `net`, by name."""
 
     def recorded(net: nn.Module, x: torch.Tensor) -> tuple[dict, dict]:
         inputs, outputs = {}, {}
@@ -77,7 +77,7 @@ def parameters():
 
 @pytest.fixture
 def counting():
-    """A slot's factory, made to count what it builds and how often that is called."""
+    """Wrap a slot's factory: count the modules that it builds and their calls."""
 
     def wrap(build) -> tuple:
         seen = Counter()

@@ -1,4 +1,4 @@
-"""The cost of every network and of every mechanism, as it was when somebody last looked.
+"""The cost of every network and of every mechanism equals the recorded cost. To record:
 
 python scripts/cost.py model=all attn=none json=true > tests/models/cost_of_models.json
 python scripts/cost.py model=resnet50 attn=all json=true > tests/models/cost_of_attention.json

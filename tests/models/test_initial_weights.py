@@ -1,4 +1,4 @@
-"""How the weights of each layer are spread before training."""
+"""The distribution of each layer's initial weights."""
 
 import math
 from functools import partial
@@ -13,7 +13,7 @@ import models
 from models import resnet as ours
 from models.preact_resnet import PreActBasicBlock, PreActBottleneck, pooled_conv1x1
 
-ONE_EACH = (1, 1, 1, 1)  # blocks in a stage: each kind of layer is there
+ONE_EACH = (1, 1, 1, 1)  # blocks per stage: enough for each kind of layer
 OF_TORCHVISION = {
     "basic blocks": (
         partial(models.ResNet, ours.BasicBlock, ONE_EACH),
@@ -33,7 +33,7 @@ OF_TORCHVISION = {
 
 
 def kurtosis(weights):
-    """3 of a normal distribution, 1.8 of a uniform one."""
+    """3 for a normal distribution, 1.8 for a uniform one."""
     return ((weights - weights.mean()).pow(4).mean() / weights.var() ** 2).item()
 
 
@@ -52,7 +52,7 @@ def test_every_layer_starts_with_the_spread_of_torchvisions(name):
             assert kurtosis(found[key]) == pytest.approx(kurtosis(weights), abs=0.4), key
 
 
-HE = {  # torchvision does not have these; small ones, of the same blocks and shortcuts
+HE = {  # not in torchvision; small networks with the same blocks and shortcuts
     "resnet8": models.resnet8,
     "projection": partial(ours._cifar, ours.Bottleneck, (1, 1, 1), expansion=4),
     "pooled projection": partial(ours._aff_resnext, (1, 1, 1)),
@@ -67,7 +67,7 @@ HE = {  # torchvision does not have these; small ones, of the same blocks and sh
 
 @pytest.mark.parametrize("name", HE)
 def test_every_convolution_starts_as_he_et_al_have_it(name):
-    """Normal, with a variance of 2 / (k²·channels that come out); biases are 0 (Sec. 2.2, 2015)."""
+    """Normal, with variance 2 / (k²·output channels); biases are 0 (Sec. 2.2, 2015)."""
     torch.manual_seed(0)
     net = HE[name]()
     convolutions = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
@@ -85,7 +85,7 @@ def test_every_convolution_starts_as_he_et_al_have_it(name):
 
 @pytest.mark.parametrize("name", HE)
 def test_every_norm_starts_as_the_identity_and_the_classifier_as_torch_has_it(name):
-    """But in MobileNetV2 the classifier starts with a deviation of 0.01, as in torchvision."""
+    """In MobileNetV2, as in torchvision, the classifier starts with a deviation of 0.01."""
     torch.manual_seed(0)
     net = HE[name]()
     norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import attn
 from models import SITES, Add, MobileNetV2, Slots, conv3x3
 
-# of 17 blocks 10 have a shortcut; 4 stages
+# 10 of 17 blocks have a shortcut; 4 stages
 PLACES = {
     "prenorm": 17, "inner": 17, "branch": 17, "identity": 10, "post": 17, "stage": 3, "head": 1,
 }  # fmt: skip
@@ -72,7 +72,7 @@ def test_each_site_is_called_as_often_as_there_are_places(probe, calls, site):
 
 @pytest.mark.parametrize("block", [f"features.{i}" for i in (1, 2, 3)])
 def test_sites_of_a_block_stand_where_they_should(probe, record, block):
-    """1 has no expansion, 2 no shortcut, 3 has both."""
+    """Block 1 has no expansion, block 2 no shortcut, block 3 has both."""
     net = SMALL(slots=Slots(probe, SITES)).eval()
     inputs, outputs = record(net, torch.randn(2, 3, 8, 8))
     convs = max(int(name.split(".")[3]) for name in outputs if name.startswith(f"{block}.conv."))

@@ -39,7 +39,7 @@ def test_every_convolution_has_a_bias_and_the_stem_pads(record):
     _, outputs = record(net, torch.randn(2, 3, 32, 32))
     sizes = [outputs[f"features.{i}"].shape[2] for i in (0, 1, 2, 4, 7, 11, 14, 17)]
     assert sizes == [34, 34, 17, 9, 5, 5, 5, 5]
-    assert len(net.features[1].conv) == 4  # the expansion that does not expand
+    assert len(net.features[1].conv) == 4  # the first block has an expansion by 1
 
 
 def test_told_channels_and_size_are_those_of_the_map(probe):
@@ -59,7 +59,7 @@ def test_a_conv_that_knows_no_bias_gets_none():
 
 def test_its_other_stem_is_the_papers(parameters):
     biases = sum(m.out_channels for m in NET().modules() if isinstance(m, nn.Conv2d))
-    expansion = 32 * 32 + 2 * 32  # of the first block, and its BN
+    expansion = 32 * 32 + 2 * 32  # the first block's expansion by 1, and its BN
     ours = models.mobilenet_v2_pytorch_cifar100()
     assert parameters(ours) == parameters(models.MobileNetV2()) + biases + expansion
 
@@ -73,7 +73,7 @@ def test_one_seed_is_one_backbone():
 
 
 def test_every_parameter_learns():
-    """Biases before a BN do not: the mean takes them away, but for rounding."""
+    """A bias before a BN gets a gradient by rounding alone, because the mean removes it."""
     torch.manual_seed(0)
     net = NET(num_classes=3, width_mult=0.25)
     net(torch.randn(8, 3, 16, 16)).square().sum().backward()

@@ -85,7 +85,7 @@ def act_of(block: nn.Module) -> type:
 
 @pytest.mark.parametrize("block", [1, 2, 3, 5])
 def test_sites_of_a_block_stand_where_they_should(probe, record, block):
-    """1 has squeeze-and-excitation and no expansion, 2 and 3 have the reverse, 5 both."""
+    """Block 1 has squeeze-and-excitation, blocks 2 and 3 an expansion, block 5 both."""
     net = models.mobilenet_v3_small(num_classes=3, slots=Slots(probe, SITES)).eval()
     inputs, outputs = record(net, torch.randn(2, 3, 64, 64))
     at = f"features.{block}"

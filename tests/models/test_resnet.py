@@ -151,7 +151,7 @@ def test_fusion_conv_and_norm_are_used_where_they_should(counting, net, blocks, 
 @pytest.mark.parametrize("net", NETS)
 def test_projection_keeps_its_plain_norm(counting, net):
     class Norm(nn.Identity):
-        """Anything but a batch norm."""
+        """A norm that is no batch norm."""
 
     whole = NETS[net][0](slots=Slots(norm=Norm))
     left = [name for name, m in whole.named_modules() if isinstance(m, nn.BatchNorm2d)]

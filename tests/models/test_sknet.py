@@ -1,4 +1,4 @@
-"""SKNet, and EPSANet, which needs no network of its own: both are what their conv slot is."""
+"""SKNet and EPSANet: ResNets whose conv slot holds SK or PSA."""
 
 from functools import partial
 
@@ -14,7 +14,7 @@ from attn.sk import SK
 from models import SITES, ResNet, Slots
 from models.sknet import SKUnit
 
-# The authors' prototxt of SKNet-101 has 16 for 32 in its second stage.
+# The authors' prototxt of SKNet-101 has 16 instead of 32 in its second stage.
 SK101 = partial(SK, min_channels=(32, 16, 32, 32))
 LARGE = partial(PSA, kernel_sizes=(3, 5, 5, 7))
 SMALL = partial(ResNet, SKUnit, (2, 1), planes=(32, 64), expansion=2, num_classes=3, stem="cifar")

@@ -53,7 +53,7 @@ def built(net, slots: Slots, seed: int = 0) -> tuple[dict, torch.Tensor]:
 
 
 def differing(plain: dict, other: dict) -> list[str]:
-    """Weights of the plain net that are not the same, to the bit, in the other."""
+    """The names of the plain net's weights that differ in the other net."""
     return [key for key in plain if not torch.equal(plain[key], other[key])]
 
 
@@ -86,7 +86,7 @@ def test_one_seed_is_one_backbone_whatever_fills_the_slots(net, slots):
 
 @pytest.mark.parametrize("net", BACKBONES)
 def test_without_a_stream_of_its_own_attention_shifts_the_backbone(monkeypatch, net):
-    """The control: what the tests above would see if slots were filled naively."""
+    """The control: without a stream of its own, attention fails the tests above."""
     plain, _ = built(net, Slots())
     monkeypatch.setattr(Slots, "build", lambda self, slot, factory, *args, **own: factory(*args))
     naive, stream = built(net, Slots())

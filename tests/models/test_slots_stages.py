@@ -11,7 +11,7 @@ SMALL = partial(models.resnet18, num_classes=3, stem="cifar")
 
 
 class Marked(nn.Module):
-    """Stands in any slot; what it was built with is seen from outside."""
+    """A module for any slot; the test can see its arguments."""
 
     def __init__(self, *args: int, **told: object) -> None:
         super().__init__()

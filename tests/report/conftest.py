@@ -4,7 +4,7 @@ import pytest
 
 
 def record(attn="none", seed=0, top1=90.0, **changes):
-    """What a result.json holds of all that is compared, with what collect adds to it."""
+    """The compared fields of a result.json, and the fields that `collect` adds."""
     return {
         "data": "digits", "model": "resnet20", "attn": attn, "recipe": "digits", "other": "",
         "seed": seed, "epochs": 5, "top1": top1, "top5": 99.0, "best_top1": top1 + 0.25,
@@ -38,7 +38,7 @@ def new_run(tmp_path):
 
 @pytest.fixture
 def compared(new_run):
-    """Three attentions over three seeds, on disk, judged: se gains, nam does not."""
+    """The comparison of three attentions at three seeds, from files: se gains, nam does not."""
     from report.records import collect
     from report.table import judged, of_records
 

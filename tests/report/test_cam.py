@@ -39,13 +39,13 @@ def test_heat_is_bright_on_a_grey_image(tmp_path):
     cold, warm = (picture(tmp_path / "a.png", images, [seen(1, heat=heat)]) for heat in (0.0, 1.0))
     changed = (cold != warm).any(2)
     assert changed.mean() > 0.2
-    assert (cold[changed].max(1) - cold[changed].min(1)).max() < 4  # no heat has no color
+    assert (cold[changed].max(1) - cold[changed].min(1)).max() < 4  # without heat there is no color
     assert warm[changed].sum() > cold[changed].sum()
 
 
 def test_right_and_wrong_differ_by_more_than_color(tmp_path):
     images = pictured(1)
-    images.classes[1] = "apple"  # the same word, another class
+    images.classes[1] = "apple"  # another class with the same name
     right, wrong = (
         picture(tmp_path / "a.png", images, [seen(1, guess=guess)]).min(2) < 200 for guess in (0, 1)
     )

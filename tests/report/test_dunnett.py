@@ -14,7 +14,7 @@ DRUG_B = [12.80, 9.68, 12.16, 9.20, 10.55]
 
 
 def own_seeds(**rows):
-    """Runs of which no two share a seed."""
+    """Runs without a common seed."""
     count = iter(range(1000))
     return {row: {next(count): value for value in values} for row, values in rows.items()}
 
@@ -53,7 +53,7 @@ def test_blocks_by_hand():
 
 
 def test_a_missing_run_is_estimated_from_the_rows_that_have_its_seed():
-    """The least squares solution, written out with numpy's own solver on independent columns."""
+    """The same least squares solution as numpy's solver on independent columns."""
     runs = {
         "none": {0: 70.0, 1: 71.0, 2: 72.5},
         "se": {0: 70.5, 2: 73.1},
@@ -144,7 +144,7 @@ def test_equivalence_needs_the_whole_interval_inside():
 
 
 def false_verdicts(rows, seeds, tables, gain=0.0):
-    """The share of simulated tables with a verdict; seeds have effects, as real ones do."""
+    """The share of simulated tables with a verdict; seeds have effects, as in real tables."""
     random = np.random.default_rng(rows * seeds)
     limit = critical_value(equal_correlation(rows), rows * (seeds - 1), 0.05)
     called = 0

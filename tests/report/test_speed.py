@@ -1,4 +1,4 @@
-"""Ratios, tables and files from times that are known."""
+"""Ratios, tables and files from known times."""
 
 import csv
 import io
@@ -21,7 +21,7 @@ CHOSEN = {
 
 @pytest.fixture
 def speed():
-    """A plain network, one with NAM, which is slow in the second round, and its published form."""
+    """A plain network; NAM, slow in the second round; and NAM's published form."""
     rows = [
         SpeedRow(
             "none", CHOSEN | {"attn": "none"}, macs=100, arithmetic="product", loader="memory"

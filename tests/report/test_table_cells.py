@@ -1,4 +1,4 @@
-"""Cells of a table, one by one: ours beside values that were published in every way there is."""
+"""Cells of a table: our values beside values published in every possible form."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ OTHER_DATA = SECOND | {"source": "On other images", "data": "cifar10"}
 
 @pytest.fixture
 def table(new_record):
-    """Ours: none has three seeds, se has two of them and one of its own, eca has none."""
+    """Our runs: none has three seeds, se shares two of them and has another, eca has no run."""
     runs = [new_record(seed=seed, top1=90.0 + seed) for seed in range(3)]
     runs += [new_record("se", seed, 92.0 + seed) for seed in (1, 2, 5)]
     (comparison,) = judged(of_records(runs))

@@ -1,4 +1,4 @@
-"""Verdicts: by the last epoch, seed by seed, with one correction for all rows of a table."""
+"""Verdicts use the last epoch and pairs of seeds, with one correction for all rows."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def records(new_record, attn, last, best, **changes):
 
 @pytest.fixture
 def comparison(new_record):
-    """By the last epoch se gains and nam loses; by the best one it is the other way round."""
+    """By the last epoch se gains and nam loses; by the best epoch se loses and nam gains."""
     runs = records(new_record, "none", (90.0, 91.0, 92.0), (93.0, 94.0, 95.0))
     runs += records(new_record, "nam", (88.0, 89.1, 89.9), (99.0, 99.9, 98.5))
     runs += records(new_record, "se", (92.0, 93.1, 93.9), (92.0, 93.1, 93.9))
@@ -41,7 +41,7 @@ def test_a_seed_is_held_against_the_same_seed(new_record):
 
 @pytest.mark.parametrize("test", ["dunnett", "paired"])
 def test_all_comparisons_of_a_table_are_corrected_together(new_record, test):
-    """Each alone is a gain at 5 %; among two of a table neither is."""
+    """Each row alone is a gain at 5 %; together in one table neither row is."""
     zero, gain = (90.0, 90.0, 90.0), (91.0, 91.3, 91.8)
     runs = []
     for model in ("resnet20", "resnet56"):

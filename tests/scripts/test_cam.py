@@ -1,4 +1,4 @@
-"""Heat maps of real runs, and what stands in their way."""
+"""Heat maps of real runs, and errors."""
 
 import os
 import subprocess

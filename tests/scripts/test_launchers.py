@@ -1,4 +1,4 @@
-"""Sweeps through Hydra's launchers: several runs at a time, killed, finished by a repetition."""
+"""Sweeps through Hydra's launchers run in parallel, are killed, and finish when repeated."""
 
 import importlib.util
 import os
@@ -49,7 +49,7 @@ def test_a_killed_sweep_is_finished_by_its_repetition(tmp_path, launcher):
     os.killpg(sweep.pid, signal.SIGKILL)
     sweep.communicate()
     while list(tmp_path.rglob("lock")) and any(map(is_held, tmp_path.rglob("lock"))):
-        time.sleep(0.1)  # submitit's jobs are sessions of their own, and end their runs
+        time.sleep(0.1)  # submitit's jobs have their own sessions and finish their runs
     before = results(tmp_path)
     sweep = start(tmp_path, "seed=0,1", *launcher)
     said, _ = sweep.communicate()

@@ -1,4 +1,4 @@
-"""The door itself; that it finishes, and what it writes. How long it takes is not asked here."""
+"""`scripts/speed.py` finishes and writes its files; no test here checks a time."""
 
 import csv
 import json
@@ -79,7 +79,7 @@ def _hydra():
 
 
 def here(what, against=None, **said):
-    """What the door measures, without the door."""
+    """The measurement of the command, without the command line."""
     given = {"data": "digits", "data.image_size": "8", "model": "resnet20", "device": "cpu"}
     options = [f"what={what}", "batch_size=4", "seconds=0", f"against={against or 'null'}"]
     return measure(combinations(given | said, against), compose("speed", options))

@@ -1,4 +1,4 @@
-"""Real processes: a table that trains what it lacks, is killed, and is called again."""
+"""Real processes: a table trains its missing runs, is killed, and is called again."""
 
 import csv
 import os

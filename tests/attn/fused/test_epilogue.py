@@ -1,4 +1,4 @@
-"""The fused end of a block against the modules one by one, on the same numbers."""
+"""The fused epilogue gives the numbers of the modules one by one."""
 
 import copy
 from functools import partial
@@ -31,7 +31,7 @@ def image(*shape, seed=0, dtype=torch.double):
 
 @pytest.fixture
 def block(randomize):
-    """Arguments of a epilogue: y (4, 16, 3, 5), norm, attention, fusion, shortcut, act."""
+    """Arguments of an epilogue: y (4, 16, 3, 5), norm, attention, fusion, shortcut, act."""
 
     def make(gate=SE, fusion=Add, act=nn.ReLU, dtype=torch.double, shape=(4, 16, 3, 5)):
         norm, attention = (randomize(m).to(dtype).train() for m in (nn.BatchNorm2d(16), gate(16)))
@@ -47,7 +47,7 @@ class Branch(BranchOnly):
 
 
 def is_fused(out):
-    """Whether the pass stands at the end of the graph, or before what SA does then."""
+    """Whether the fused function ends the graph; SA's shuffle may follow it."""
     nodes = [out.grad_fn]
     while (
         nodes
@@ -59,7 +59,7 @@ def is_fused(out):
 
 
 def doubled(arguments):
-    """In float64, with the same numbers."""
+    """The same arguments in float64."""
     return [
         copy.deepcopy(a).double() if isinstance(a, nn.Module) else a.detach().double()
         for a in arguments
@@ -168,7 +168,7 @@ def test_bf16_is_as_near_to_the_truth_as_the_modules(block, gate):
             (v - t).double().norm() for v, t in zip(values, truth, strict=True)
         ]
     for ours, theirs, exact in zip(off[False], off[True], truth, strict=True):
-        luck = 1e-3 if exact.numel() > 1 else 1e-2  # a single number comes out right now and then
+        luck = 1e-3 if exact.numel() > 1 else 1e-2  # one number may be exact by chance
         assert ours <= 1.5 * theirs + luck * exact.double().norm()
 
 
@@ -228,7 +228,7 @@ def test_a_linear_bottleneck_without_shortcut_ends_fused(monkeypatch):
 
 
 def change(index, of):
-    """A block of which one argument is another."""
+    """A function that replaces one argument of a block."""
 
     def changed(arguments):
         arguments[index] = of(arguments[index])
@@ -379,7 +379,7 @@ def test_without_a_compiler_the_modules_run_and_that_is_said_once(block, kind, m
 
 
 def test_networks_of_every_kind_fit_into_one_process(block, capsys):
-    """By itself Dynamo gives a function up after eight kinds of calls, with an error."""
+    """By default, Dynamo gives up a function with an error after eight kinds of calls."""
     epilogue = FusedEpilogue(elements=0)
     sizes = ((4, 3, 5), (1, 3, 5), (4, 1, 5), (4, 5, 5), (4, 4, 4), (16, 3, 3))
     for gate, act, (n, h, w) in product((NAM, SE), (nn.ReLU, nn.Identity), sizes):
@@ -389,7 +389,7 @@ def test_networks_of_every_kind_fit_into_one_process(block, capsys):
 
 @pytest.mark.parametrize("shape", [(2, 16, 3, 5), (2, 21, 4, 2)])
 def test_the_passes_have_one_meaning(shape):
-    """Each compiled pass is the eager one, for coefficients of the batch and of each image."""
+    """Each compiled pass equals the eager pass, with coefficients per batch and per image."""
     y, g = (image(*shape, seed=seed, dtype=torch.bfloat16) for seed in (0, 1))
     c, center, axes = shape[1], torch.ones(shape[1]), [1, 2, 3]
     torch.testing.assert_close(compiled().moments(y), EAGER.moments(y))

@@ -6,7 +6,7 @@ import torch
 from attn.fused.kernels import compiled
 from attn.fused.plane_conv import Conv, conv, slide, slide_back
 
-SHAPES = [(3, 2, 5, 9), (2, 1, 1, 4), (1, 2, 8, 3)]  # also smaller than the kernel
+SHAPES = [(3, 2, 5, 9), (2, 1, 1, 4), (1, 2, 8, 3)]  # also planes smaller than the kernel
 
 
 def planes(*shape, seed=0):

@@ -16,7 +16,7 @@ from attn.surgery.attach import SITES, Report, attach, detach
 
 
 def reach(blocks: int, *sites: str) -> dict[str, int]:
-    """The number of places by site, where `sites` can be reached in each block."""
+    """The number of places per site of a network whose blocks all have `sites`."""
     return {**dict.fromkeys(sites, blocks), "post": blocks, "stage": 3, "head": 1}
 
 
@@ -56,7 +56,7 @@ NETWORKS = [("torchvision", name) for name in TORCHVISION] + [("timm", name) for
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Small maps are faster on one, and much so on a busy machine."""
+    """Small maps are faster on one thread, and much faster on a busy machine."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -94,7 +94,7 @@ def inserted(model: nn.Module, report: Report) -> list[nn.Module]:
 
 
 class Same(nn.Module):
-    """The identity, which refuses any map but that it was told of."""
+    """The identity; it accepts only maps of the announced channels and size."""
 
     def __init__(self, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Same(nn.Module):
 
 
 class Record(nn.Module):
-    """The identity, and the largest value that came by."""
+    """The identity; it notes the largest absolute value of its inputs."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -202,7 +202,7 @@ def test_published_parameter_counts(name: str, factory: type, site: str, params:
 
 
 def ours_like(theirs: nn.Module, ours: nn.Module, report: Report, factory: type) -> nn.Module:
-    """`ours` with the backbone of `theirs` and, by order, its attention."""
+    """`ours` with the weights of `theirs`; attention modules are matched by order."""
     backbone = {k: v for k, v in theirs.state_dict().items() if "attention_" not in k}
     assert not ours.load_state_dict(backbone, strict=False).unexpected_keys
     mine = [module for module in ours.modules() if isinstance(module, factory)]
@@ -248,8 +248,8 @@ def test_stages_of_mobilenet_v2_are_ours() -> None:
 @pytest.mark.parametrize(
     ("name", "site", "place"),
     [
-        ("seresnet50", "branch", "after layer4.2.se"),  # its own attention comes first
-        ("mobilenetv3_large_100", "head", "after blocks.6.0"),  # conv_head is after the pool
+        ("seresnet50", "branch", "after layer4.2.se"),  # after the network's own attention
+        ("mobilenetv3_large_100", "head", "after blocks.6.0"),  # conv_head comes after the pool
     ],
 )
 def test_places_in_timm(name: str, site: str, place: str) -> None:
@@ -331,7 +331,7 @@ def test_a_factory_is_told_stage_and_size(resnet: nn.Module) -> None:
     assert told == [(64, 1, (16, 24)), (128, 2, (8, 12)), (256, 3, (4, 6))]
     assert all(torch.equal(before[key], value) for key, value in resnet.state_dict().items())
     assert all(module.training for module in resnet.modules())
-    attach(resnet, Same, "head", image_size=32)  # 1 x 1, where one image is too few for BatchNorm
+    attach(resnet, Same, "head", image_size=32)  # 1 x 1: BatchNorm cannot train on one image
 
 
 def test_sizes_that_do_not_fit_leave_no_hook(resnet: nn.Module) -> None:
@@ -445,7 +445,7 @@ def test_a_replaced_layer_is_noticed() -> None:
 
 
 class Mine(nn.Module):
-    """A block like those of many a repository."""
+    """A block as many repositories write it."""
 
     def __init__(self, planes: int) -> None:
         super().__init__()
@@ -487,7 +487,7 @@ def test_blocks_of_your_own() -> None:
     assert torch.equal(logits(model), plain)
     assert report.rows[0].place == "after last"
     assert detach(model) == 3 + 3 + 3 + 1 + 1
-    namesake = type("Mine", (nn.Module,), {})  # of the name, but not the class that was named
+    namesake = type("Mine", (nn.Module,), {})  # another class of the same name
     model.add_module("another", namesake())
     with pytest.raises(ValueError, match='a place is "bn2" or "before conv2", not "befor last"'):
         attach(model, attn.Half, blocks={Mine: {**MINE, "branch": "befor last"}})

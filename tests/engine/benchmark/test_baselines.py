@@ -46,7 +46,7 @@ def new_run():
 def test_both_loops_make_the_same_updates_to_the_bit(images):
     ours, bare = new_run(), new_run()
     start = [p.clone() for p in ours.model.parameters()]
-    for _ in range(2):  # the second goes on from the weights of the first, in the same order
+    for _ in range(2):  # the second epoch continues the first, in the same order
         our_loop(ours, images, NORMALIZE).train()
         plain_torch_loop(bare, images, NORMALIZE).train()
     ends = zip(ours.model.state_dict().values(), bare.model.state_dict().values(), strict=True)

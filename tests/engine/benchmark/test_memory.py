@@ -26,7 +26,7 @@ def test_a_convolution_and_a_relu_by_hand(batch):
         optimizer.step()
 
     weights, maps = 4 * 3 * 9, batch * 4 * 8 * 8
-    # most lives in the ReLU: its input and output; weights, the gradients of before, momentum
+    # the peak is in the ReLU: its input and output, weights, old gradients, momentum
     assert peak_memory(step, CPU) == 4 * (3 * weights + images.numel() + 2 * maps)
 
 
@@ -36,9 +36,9 @@ def test_what_is_freed_is_counted_no_more_and_what_is_shared_once():
     def step():
         y = x
         for _ in range(5):
-            y = y.view(10, 100).t().reshape(1000) + 1  # the reshape is a copy, gone after the sum
+            y = y.view(10, 100).t().reshape(1000) + 1  # the reshaped copy is freed after the sum
 
-    # x is there throughout; at the most a sum, the next copy, and the next sum
+    # always x; at the peak also a sum, the next copy, and the next sum
     assert peak_memory(step, CPU) == 4 * 1000 * 4
 
 
@@ -48,7 +48,7 @@ def test_what_the_backward_pass_needs_is_kept():
     def step(depth):
         y = x
         for _ in range(depth):
-            y = y.exp()  # its backward pass needs what it returned
+            y = y.exp()  # the backward pass of exp needs its output
 
     peaks = [peak_memory(lambda depth=depth: step(depth), CPU) for depth in (3, 4, 8)]
     assert peaks == [4 * 1000 * (1 + depth) for depth in (3, 4, 8)]

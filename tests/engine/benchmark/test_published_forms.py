@@ -12,7 +12,7 @@ OURS = {"NAM": attn.NAM, "SE": attn.SE, "ECA": attn.ECA, "CBAM": attn.CBAM}
 
 
 def pair(kind):
-    """One of ours with random numbers in it, and the published form with the same."""
+    """One of our modules with random parameters, and its published form with the same ones."""
     torch.manual_seed(0)
     ours = nn.Sequential(OURS[kind](16)).double()
     for name, value in ours.state_dict().items():

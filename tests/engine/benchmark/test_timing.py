@@ -13,7 +13,7 @@ WARM_UP = 4  # steps of training before the rounds
 
 
 class Machine:
-    """A clock that only the steps move on; `slow(n)` is the factor for someone's n'th training."""
+    """A clock that only steps move; `slow(name, n)` multiplies the time of training step n."""
 
     def __init__(self, slow=lambda name, step: 1):
         self.now, self.slow, self.trained, self.log = 0.0, slow, Counter(), []
@@ -63,7 +63,7 @@ def test_the_order_turns_round_after_each_round():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "rounds", "steps"),  # the two need 5.75 s for a step of each kind, on average
+    ("seconds", "rounds", "steps"),  # one step of each kind takes both workloads 5.75 s on average
     [(1, 3, 1), (4 * 5.75, 4, 1), (10 * 5.75, 10, 1), (29 * 5.75, 10, 2), (30 * 5.75, 10, 3)],
 )
 def test_rounds_fit_the_time_but_are_never_fewer_than_three(seconds, rounds, steps):
@@ -77,7 +77,7 @@ def test_a_machine_that_slows_down_changes_no_ratio():
     measured = Machine(lambda name, step: 2.0 ** max(0, step - WARM_UP)).compare(seconds=1)
     gated = measured["gated"].train
     assert (gated.time_ratio_min, gated.time_ratio_max) == pytest.approx((2, 2))
-    assert gated.images_per_second == pytest.approx(10 / 12)  # the second of the three rounds
+    assert gated.images_per_second == pytest.approx(10 / 12)  # the second of three rounds
 
 
 def test_a_disturbed_round_shows_in_the_spread_not_in_the_median():

@@ -23,7 +23,7 @@ def batch(n, seed):
 
 
 def ordered(batch):
-    """The pixels (N, H, W, 3) by class, and in it by file name."""
+    """The pixels (N, H, W, 3), sorted by class, then by file name."""
     order = np.lexsort([batch["filenames"], batch["fine_labels"]])
     return batch["data"][order].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
 
@@ -35,7 +35,7 @@ def batches():
 
 @pytest.fixture
 def archive(batches, tmp_path, monkeypatch):
-    """A small archive of CIFAR-100's make, whose hash is the expected one; its path."""
+    """The path of a small archive in CIFAR-100's format; its hash is the expected one."""
     path = tmp_path / ARCHIVES["cifar100"].file
     with tarfile.open(path, "w:gz") as tar:
         for name, content in batches.items():
@@ -107,7 +107,7 @@ def test_a_pickle_that_wants_to_run_code_is_refused(tmp_path):
 
 
 def test_the_pickles_of_python_2_are_understood():
-    """Assembled by hand, opcode by opcode: what the published archives consist of."""
+    """A pickle written by hand with the opcodes of the published archives."""
     minus_one = b"J\xff\xff\xff\xff"
     dtype = b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03U\x01|NNN" + minus_one * 2 + b"K\x00tb"
     array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR"
@@ -125,7 +125,7 @@ def test_a_missing_archive_is_downloaded(archive, tmp_path, monkeypatch):
 
 
 def test_without_a_network_the_message_says_what_to_put_where(tmp_path, monkeypatch):
-    monkeypatch.setattr(cifar, "BASE", "http://127.0.0.1:9/")  # where nobody listens
+    monkeypatch.setattr(cifar, "BASE", "http://127.0.0.1:9/")  # no server listens there
     with pytest.raises(FileNotFoundError) as refused:
         source(tmp_path / "nowhere").load("train")
     published = ARCHIVES["cifar100"].published

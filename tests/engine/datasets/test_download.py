@@ -13,7 +13,7 @@ CONTENT = bytes(range(256)) * 4000
 
 
 class Server(BaseHTTPRequestHandler):
-    """Serves CONTENT, breaks off each connection after `cuts.pop(0)` bytes, notes the requests."""
+    """Serves CONTENT, cuts each connection after `cuts.pop(0)` bytes, and notes the requests."""
 
     cuts: list[int]
     asked: list[str]
@@ -33,7 +33,7 @@ class Server(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server():
-    """A server of the class above with cuts and ranges of its own, and what it publishes."""
+    """A new Server, and the archive that the server publishes."""
 
     class Own(Server):
         cuts, asked = [], []

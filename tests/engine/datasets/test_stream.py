@@ -37,7 +37,7 @@ def same(a, b):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_batches_are_the_same_whatever_the_workers(photos, workers):
     alone, helped = stream(photos / "train"), stream(photos / "train", workers)
-    for epoch in (0, 1):  # the second with the same processes
+    for epoch in (0, 1):  # the second epoch uses the same processes
         assert same(batches(alone, epoch=epoch), batches(helped, epoch=epoch))
 
 
@@ -46,7 +46,7 @@ ONLY_THEN = ResizedCrop((1.0, 1.0), (1.0, 1.0), flip=False, then=CropFlip(paddin
 
 @pytest.mark.parametrize("augment", [ResizedCrop(), ONLY_THEN], ids=["the crop", "what follows"])
 def test_every_epoch_of_every_seed_cuts_each_image_anew(photos, augment):
-    """The same images in the same order, with two seeds in two epochs."""
+    """The same images in the same order, for two seeds and two epochs."""
     images, order = stream(photos / "train"), torch.arange(30)
     at = [*itertools.product((0, 1), (0, 1))]
     (of_four,) = zip(*(images.batches([order], augment, *when) for when in at), strict=True)
@@ -78,7 +78,7 @@ def test_an_image_is_the_same_in_any_batch(photos):
 
 
 def test_evaluation_is_that_of_torchvision(photos):
-    """Its folder, its decoder, its transforms: every pixel and every label."""
+    """With torchvision's folder, decoder and transforms, every pixel and label is equal."""
     transform = v2.Compose([v2.Resize(20), v2.CenterCrop(16), v2.PILToTensor()])
     theirs = ImageFolder(photos / "val", transform)
     ((pixels, labels),) = batches(stream(photos / "val"), 12, Identity())
@@ -120,7 +120,7 @@ def test_augmentation_of_the_wrong_kind_is_refused_in_one_line(photos, images):
 
 @pytest.fixture
 def damaged(photos, tmp_path):
-    """The training images, of which two are none."""
+    """The training images; two of the files are no images."""
     root = tmp_path / "train"
     for folder in (photos / "train").iterdir():
         (root / folder.name).mkdir(parents=True)
@@ -198,14 +198,14 @@ def test_a_run_interrupted_within_an_epoch_ends_the_same(new_run, photos, tmp_pa
 
 
 def test_photographs_are_not_rotated_and_lose_their_alpha(tmp_path):
-    """As torchvision reads them, and as published numbers were measured."""
+    """As in torchvision, and so in published measurements."""
     folder = tmp_path / "a"
     folder.mkdir()
     pixels = np.zeros((24, 24, 4), np.uint8)
     pixels[:12] = (200, 100, 50, 0)
     Image.fromarray(pixels).save(folder / "alpha.png")
     exif = Image.Exif()
-    exif[0x0112] = 6  # shown turned by 90 degrees
+    exif[0x0112] = 6  # EXIF: show turned by 90 degrees
     Image.fromarray(pixels[..., :3]).save(folder / "turned.jpg", exif=exif, quality=95)
     ((read, _),) = stream(tmp_path).batches([torch.arange(2)], Identity(), 0, 0)
     assert read[0, 2, 8].tolist() == [200, 100, 50]

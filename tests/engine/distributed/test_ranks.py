@@ -1,4 +1,4 @@
-"""MultiProcess ranks compute what one does: gloo, 127.0.0.1, small nets."""
+"""Several ranks compute the numbers of one process: gloo, 127.0.0.1, small networks."""
 
 import os
 from dataclasses import replace
@@ -23,7 +23,7 @@ from tests import ranked
 
 
 class Doubled(Normalize):
-    """In float64, where a difference is an error and no rounding."""
+    """Images in float64, so that a difference is an error and not rounding."""
 
     def __call__(self, pixels):
         return super().__call__(pixels).double()
@@ -34,7 +34,7 @@ NORMALIZE = Normalize("cifar100")
 
 def several(rank, world):
     from engine.distributed.process_group import (
-        MultiProcess,  # torch.distributed: not for every test process
+        MultiProcess,  # imports torch.distributed: only where a test needs it
     )
 
     return MultiProcess(rank, world)
@@ -87,7 +87,7 @@ def train_and_keep(folder, arguments):
 
 
 def on(world, folder, **arguments):
-    """What each of the ranks had in the end."""
+    """The losses and states that each rank ended with."""
     assert ranked.run(world, train_and_keep, folder, arguments) == [0] * world
     return [torch.load(folder / f"{rank}.pt") for rank in range(world)]
 
@@ -220,8 +220,8 @@ def test_conversion_keeps_names_values_and_the_optimizer(tmp_path):
 def leave_out(folder):
     with process_group("the same") as ranks:
         model = nn.Linear(1, 1, bias=False)
-        here = (3, 1)[ranks.rank]  # of 4 each, this many could be read
-        model.weight.grad = torch.full((1, 1), here * 6.0 / 8)  # each image has gradient 6
+        here = (3, 1)[ranks.rank]  # each rank has 4 images and could read this many
+        model.weight.grad = torch.full((1, 1), here * 6.0 / 8)  # the gradient of each image is 6
         hits = torch.tensor([here, here])
         loss, hits = ranks.all_reduce_gradients(model, torch.tensor(here * 2.0 / 8), hits, here, 8)
         assert model.weight.grad.item() == 6
@@ -255,7 +255,7 @@ def test_ranks_of_different_options_are_refused(tmp_path):
 
 def test_too_few_images_for_so_many_ranks_are_refused():
     several(0, 4).require_enough_images(128, 50_000, 10_000)
-    several(0, 4).require_enough_images(8, 25, 4)  # one image alone is left out
+    several(0, 4).require_enough_images(8, 25, 4)  # a last batch of one image is skipped
     for batch_size, train, measured in ((6, 600, 100), (8, 27, 100), (8, 24, 3)):
         with pytest.raises(ConfigError, match="4 ranks"):
             several(0, 4).require_enough_images(batch_size, train, measured)

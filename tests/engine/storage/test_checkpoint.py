@@ -57,13 +57,13 @@ def test_a_damaged_checkpoint_is_never_used(tmp_path, capsys, damage):
         data = b""
     elif damage == "zeros":
         data = bytes(len(data))
-    else:  # one bit of what the file is for, anywhere in it
+    else:  # one bit of the saved state, at any place
         at = random.Random(damage).randrange(len(data))
         data[at] ^= 1 << damage % 8
     last.write_bytes(data)
     state = checkpoint.load(tmp_path, like=STATE)
     used_the_previous_one = same(state, 3) and "cannot be used" in capsys.readouterr().err
-    # A bit between two records (padding, time stamps) is no part of what was saved.
+    # Bits between two records (padding, time stamps) are no part of the state.
     assert used_the_previous_one or (isinstance(damage, int) and same(state))
 
 
@@ -83,7 +83,7 @@ def test_a_flipped_bit_of_a_weight_is_what_torch_would_not_notice(tmp_path):
 def test_a_file_that_is_not_what_was_written_never_takes_the_place_of_a_good_one(
     tmp_path, monkeypatch
 ):
-    """The disk, or the memory, flips one bit of a weight on the way."""
+    """The disk or the memory flips one bit of a weight while the file is written."""
     checkpoint.save(tmp_path, STATE)
     save = torch.save
 

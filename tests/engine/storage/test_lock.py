@@ -9,7 +9,7 @@ import pytest
 from engine.errors import ConfigError
 from engine.storage import lock
 
-# A process that holds a lock, starts a child, which shares it, and is gone.
+# A process that takes a lock, starts a child that shares the lock, and ends.
 LINGERING = """
 import fcntl, os, socket, sys, time
 held = open(sys.argv[1], "w")
@@ -39,7 +39,7 @@ def test_but_not_for_ever(tmp_path, monkeypatch):
 
 
 def test_a_lock_file_that_is_taken_away_meanwhile_is_not_what_is_held(tmp_path, monkeypatch):
-    """Between opening and locking it the process before us removes it, as it does when it ends."""
+    """The process before us ends and removes the file between our opening and our locking."""
     plain, removed = fcntl.flock, []
 
     def flock(file, how):
@@ -65,7 +65,7 @@ def test_who_is_alive():
 
 @pytest.mark.parametrize("kind", ["link", "dangling", "fifo"])
 def test_a_lock_that_is_no_file_of_the_folder_is_refused_and_nothing_is_written(tmp_path, kind):
-    """A stranger's run directory must not make a run overwrite another file, or wait for ever."""
+    """A foreign run directory must not make a run overwrite another file or wait for ever."""
     target, path = tmp_path / "precious", tmp_path / "run" / "lock"
     path.parent.mkdir()
     if kind == "fifo":

@@ -1,4 +1,4 @@
-"""Stored configurations are read with the names that classes and options have today."""
+"""Old names of classes and options in stored configurations become today's names."""
 
 import os
 import subprocess

@@ -82,7 +82,7 @@ def test_a_second_process_is_refused_and_told_who_is_first(tmp_path):
         rundir(tmp_path).claim(),
     ):
         pass
-    with rundir(tmp_path).claim():  # the lock ends with its holder
+    with rundir(tmp_path).claim():  # the lock ends with its process
         pass
 
 

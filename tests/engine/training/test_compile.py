@@ -1,4 +1,4 @@
-"""A compiled run is the run that it is without: the same files and hooks, resumed to the bit."""
+"""A compiled run has the files and hooks of a plain run, and resumes to the bit."""
 
 import sys
 from functools import partial
@@ -49,7 +49,7 @@ class Kill(BaseException):
 
 
 def train(run, images, steps=None):
-    """To the end of the run, or until so many steps were made."""
+    """Train to the end of the run, or for `steps` steps."""
     left = iter(range(steps if steps is not None else 10**9))
 
     def check():
@@ -71,7 +71,7 @@ def same(a, b):
     )
 
 
-@pytest.mark.parametrize("steps", [3, 5])  # 3: the first batch after it is the epoch's smaller one
+@pytest.mark.parametrize("steps", [3, 5])  # after 3 steps, the epoch's smaller batch comes first
 def test_a_run_that_is_interrupted_ends_the_same(new_compiled, images, tmp_path, steps):
     unbroken = train(new_compiled(), images)
     first = new_compiled()
@@ -90,9 +90,9 @@ def test_it_trains_what_the_plain_run_trains_and_files_the_same_names(
     run, plain = new_compiled(**options), new_run(**options)
     counters.clear()
     for one in (run, plain):
-        one.model[3].p = 0.0  # of dropout, whose random stream is another one compiled
+        one.model[3].p = 0.0  # no dropout: compiled, it draws other random numbers
         train(one, images)
-    assert counters["stats"]["unique_graphs"] == 2  # of the full batches, and of the last
+    assert counters["stats"]["unique_graphs"] == 2  # for the full batches and for the last batch
     for part in ("model", "average"):
         here, there = run.state_dict()[part], plain.state_dict()[part]
         assert here.keys() == there.keys()
@@ -128,7 +128,7 @@ def test_the_first_fault_is_told_as_of_a_plain_run(new_compiled, images):
 
 
 def graphs(model, *sizes):
-    """How many are compiled for batches of these sizes."""
+    """The number of graphs that are compiled for batches of these sizes."""
     counters.clear()
     for size in sizes:
         model(torch.zeros(size, 2))
@@ -176,7 +176,7 @@ def break_compiler():
 
 
 def test_who_does_not_ask_for_it_does_not_wait_for_it():
-    assert "torch._inductor.compile_fx" in sys.modules  # here it was asked for
+    assert "torch._inductor.compile_fx" in sys.modules  # this process has compiled
     assert children.fork(plain_step) == 0
 
 
@@ -198,7 +198,7 @@ def test_its_memory_is_counted_as_that_of_the_plain_network(new_run, new_compile
 
 
 class Block(nn.Module):
-    """A block whose epilogue asks for options where it has attention, and on cuda alone."""
+    """A block whose epilogue asks for options only with attention and on CUDA."""
 
     class Epilogue:
         def inductor_options(self, attention, device):

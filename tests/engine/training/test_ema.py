@@ -13,7 +13,7 @@ def net():
 
 
 def shaken(model, step):
-    """The model after something like an update, of its statistics as well."""
+    """The state of the model after a random update of its weights and statistics."""
     generator = torch.Generator().manual_seed(step)
     with torch.no_grad():
         for p in model.parameters():

@@ -14,14 +14,14 @@ NORMALIZE = Normalize("digits")
 
 
 class Net(nn.Module):
-    """Two stages, of maps of 8x8 and 4x4, each with this attention behind its convolution."""
+    """Two stages, with maps of 8x8 and 4x4; attention follows each convolution."""
 
     def __init__(self, *attention):
         super().__init__()
         torch.manual_seed(0)
         for module in attention:
             if not isinstance(module, nn.Identity):
-                module.attention_site = "branch"  # as models.Slots marks them
+                module.attention_site = "branch"  # as models.Slots marks its modules
         self.layer1 = nn.Sequential(nn.Conv2d(3, 32, 3, 1, 1), nn.BatchNorm2d(32), attention[0])
         self.layer2 = nn.Sequential(nn.Conv2d(32, 32, 3, 2, 1), attention[-1])
         self.dropout = nn.Dropout(0.2)
@@ -33,7 +33,7 @@ class Net(nn.Module):
 
 @pytest.fixture
 def seen(new_run, images):
-    """What is seen in the network with these modules."""
+    """seen(modules): the gate statistics of a network with these modules."""
 
     def run_of(*attention):
         run = new_run()
@@ -43,7 +43,7 @@ def seen(new_run, images):
 
 
 def stirred(module):
-    """Away from the start, where some gates are constant and what is added is 0."""
+    """Move the parameters: at first, some gates are constant and some additions are 0."""
     torch.manual_seed(1)
     for parameter in module.parameters():
         parameter.data.add_(torch.randn_like(parameter), alpha=0.1)

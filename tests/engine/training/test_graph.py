@@ -1,4 +1,4 @@
-"""The step that a CUDA graph holds, run without CUDA: the numbers of the step that it replaces."""
+"""The step in a CUDA graph, run without CUDA, gives the numbers of the plain step."""
 
 from contextlib import nullcontext
 
@@ -14,7 +14,7 @@ NORMALIZE = Normalize("cifar100")
 
 
 class Replayed:
-    """What `_Captured` is, but that it computes anew, from an input at a fixed address as well."""
+    """Stands for `_Captured`: an input at a fixed address, but each call computes anew."""
 
     def __init__(self, body, x):
         self.body, self.input = body, x.clone()
@@ -62,7 +62,7 @@ def test_two_epochs_by_graph_are_two_epochs_step_by_step(new_run, images, seed):
         ({"cutmix": 1.0}, "recipe.mixup and recipe.cutmix draw on the host"),
         ({"randaugment": 3}, "recipe.randaugment copies tables to the device"),
         ({"accumulate": 2}, "recipe.accumulate splits the batch"),
-        ({}, "SGD has no fused update"),  # on a CPU
+        ({}, "SGD has no fused update"),  # this run is on a CPU
     ],
 )
 def test_what_a_graph_would_leave_out_keeps_a_run_from_one(new_run, images, options, reason):

@@ -23,7 +23,7 @@ def folder(tmp_path):
 
 
 def epochs(folder, run, numbers):
-    """Log these epochs, as a process does that is killed afterwards."""
+    """Log these epochs, as a process that is killed afterwards."""
     run.epoch = numbers[0]
     log = RunLogger(folder, run)
     for run.epoch in numbers:
@@ -34,7 +34,7 @@ def epochs(folder, run, numbers):
 
 
 def measured(board):
-    """The metrics beside the hparams, and what is their last value in the same run."""
+    """The metrics beside the hparams, with their last values in the run."""
     content = board.PluginTagToContent("hparams")["_hparams_/experiment"]
     metrics = HParamsPluginData.FromString(content).experiment.metric_infos
     return {m.name.tag: board.Scalars(m.name.tag)[-1].value for m in metrics}
@@ -48,7 +48,7 @@ def run(new_run):
 
 
 def test_a_resumed_run_has_no_doubled_steps(folder, run, tmp_path):
-    epochs(folder, run, [0, 1, 2])  # killed after the log of epoch 3, its checkpoint is of epoch 1
+    epochs(folder, run, [0, 1, 2])  # killed after logging epoch 3; the checkpoint is of epoch 1
     epochs(folder, run, [1, 2, 3]).board.close()
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4]
@@ -72,7 +72,7 @@ def test_an_attempt_that_came_to_nothing_is_not_shown(folder, run, tmp_path):
 
 
 def test_the_line_of_an_epoch_is_on_disk_before_its_checkpoint(folder, run, tmp_path, monkeypatch):
-    """A checkpoint without the line before it would be refused after a power cut."""
+    """After a power cut, a checkpoint without its epoch's line would be refused."""
     path, lines, fsync = tmp_path / "metrics.jsonl", [], os.fsync
 
     def note(descriptor):

@@ -34,7 +34,7 @@ class Kill(BaseException):
 
 
 def after(steps):
-    """A check that ends the loop in front of step number `steps`."""
+    """A check that ends the loop after `steps` steps."""
     count = iter(range(steps))
 
     def check():
@@ -53,7 +53,7 @@ def to_the_end(run, images, check=never, rows=None):
 
 
 def leaves(state, path=()):
-    """Every tensor and number of a run's state but what tells its speed."""
+    """Every tensor and number of a run's state, except the numbers of its speed."""
     items = state.items() if isinstance(state, dict) else enumerate(state)
     for key, value in items:
         if isinstance(value, dict | list | tuple):
@@ -86,7 +86,7 @@ FEATURES["all"] = {name: value for options in FEATURES.values() for name, value 
 
 
 def interrupted(new_run, images, folder, steps, options):
-    """A run that ended in front of step `steps` and was saved, and its rows."""
+    """The rows of a run that ended after `steps` steps and was saved."""
     run, rows = new_run(**options), []
     with pytest.raises(Kill):
         to_the_end(run, images, after(steps), rows)
@@ -197,7 +197,7 @@ def test_evaluation_changes_nothing_and_counts_every_image(new_run, images):
         logits = run.model.eval()(NORMALIZE(images.pixels))
     right = (logits.argmax(1) == images.labels).sum().item()
     assert measured["top1"] == pytest.approx(100 * right / 28)
-    assert measured["top5"] == 100  # of three classes
+    assert measured["top5"] == 100  # there are only three classes
     expected = torch.nn.functional.cross_entropy(logits, images.labels).item()
     assert measured["loss"] == pytest.approx(expected)
 
@@ -218,7 +218,7 @@ def test_accuracy_by_class():
 
 
 def gradient(run, images, steps=4):
-    """Of one step over the first eight images, in float64."""
+    """The gradient of one step on the first eight images, in float64."""
     run.model.double()
     pixels = NORMALIZE(images.pixels[:8]).double()
     train_step(run, pixels, images.labels[:8], steps)
@@ -229,7 +229,7 @@ def gradient(run, images, steps=4):
 def test_accumulated_parts_have_the_gradient_of_the_whole_batch(new_run, images, parts):
     whole, split = new_run(), new_run(accumulate=parts)
     for run in (whole, split):
-        run.model[1] = run.model[3] = torch.nn.Identity()  # batch norm and dropout
+        run.model[1] = run.model[3] = torch.nn.Identity()  # no batch norm, no dropout
     expected, found = gradient(whole, images), gradient(split, images)
     for a, b in zip(expected, found, strict=True):
         torch.testing.assert_close(b, a, rtol=1e-12, atol=1e-14)
@@ -242,7 +242,7 @@ def test_batch_norm_sees_the_parts_one_by_one(new_run, images):
     sizes = []
     run.model[1].register_forward_pre_hook(lambda m, args: sizes.append(len(args[0])))
     train_epoch(run, images, NORMALIZE, never)
-    assert sizes == [2, 2, 2, 2] * 3 + [2, 2]  # the last batch of 4 leaves none by itself
+    assert sizes == [2, 2, 2, 2] * 3 + [2, 2]  # the last batch of 4 makes two parts of 2, none of 1
 
 
 def test_clipping_limits_the_norm_of_the_gradient(new_run, images):
@@ -328,7 +328,7 @@ def test_bf16_runs_the_forward_pass_in_bf16_and_learns(new_run, images):
 
 
 def test_bf16_has_its_loss_in_fp32(new_run, images):
-    """Of the logits as they are, in training and in evaluation."""
+    """From the bf16 logits, in training and in evaluation."""
     run, logits, losses = new_run(), [], []
     run.precision = "bf16"
     run.model.register_forward_hook(lambda m, args, out: logits.append(out.detach()))

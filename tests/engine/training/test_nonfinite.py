@@ -1,4 +1,4 @@
-"""Where numbers stop being finite is told exactly, whichever number it was."""
+"""The error names exactly the place of the first number that is not finite."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ NORMALIZE = Normalize("cifar100")
 
 
 class Fault(nn.Module):
-    """Passes its input on, and at call number `at` does one thing wrong."""
+    """The identity, with one fault in call number `at`."""
 
     def __init__(self, what, at):
         super().__init__()
@@ -31,9 +31,9 @@ class Fault(nn.Module):
         if self.what == "statistic":
             self.statistic += wrong
         if self.what == "gradient" and self.calls == self.at:
-            return x + 0 * (x - x.detach()).abs().sqrt()  # finite, but not its slope at 0
+            return x + 0 * (x - x.detach()).abs().sqrt()  # finite; its slope at 0 is not
         if self.what == "weight" and self.calls == self.at:
-            return x + 1e30 * (1e30 * self.weight)  # its own gradient is not finite, no other
+            return x + 1e30 * (1e30 * self.weight)  # only the gradient of this weight is not finite
         return x
 
 

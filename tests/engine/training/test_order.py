@@ -1,4 +1,4 @@
-"""Two seeds and two epochs: each of the four has its own order, its own crops, its own dropout."""
+"""Each pair of seed and epoch has its own order, crops and dropout."""
 
 import itertools
 from functools import partial
@@ -21,7 +21,7 @@ def as_float(pixels):
 
 
 def seen(new_run, images, **options):
-    """{(seed, epoch): the images as the network gets them, in order, (N, 3, H, W)}."""
+    """{(seed, epoch): the images (N, 3, H, W) in the order in which the network gets them}."""
     batches = {}
     for seed in (0, 1):
         run = new_run(seed, epochs=2, **options)
@@ -60,7 +60,7 @@ def test_every_epoch_of_every_seed_crops_and_flips_each_image_anew(new_run, imag
 
 
 class Noise(nn.Module):
-    """Draws as dropout does, and keeps what it drew."""
+    """Draws random numbers as dropout does, and keeps them."""
 
     def __init__(self):
         super().__init__()
@@ -77,7 +77,7 @@ class Rank(SingleProcess):
 
 
 def masks(make, images, seed, rank):
-    """What dropout draws in the eight steps of two epochs."""
+    """The draws of dropout in the eight steps of two epochs."""
     run = make(seed)
     run.ranks, run.model[3] = Rank(rank), Noise()
     for _ in range(2):
@@ -96,7 +96,7 @@ def test_every_step_seed_and_rank_has_its_own_dropout_mask(new_run, images):
 
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_numbers_of_a_seed_are_not_those_of_another_seed_in_another_epoch(epoch):
-    """As the sum of the two would make them."""
+    """They would be equal if the key were the sum of seed and epoch."""
     samples = torch.arange(100)
     one, other = uniform(0, epoch + 1, samples, 2), uniform(1, epoch, samples, 2)
     assert (one == other).sum() < 3

@@ -118,7 +118,7 @@ def test_no_part_of_a_batch_is_a_single_image():
 
 
 def test_sparsity_adds_p_times_the_sum_of_nams_scales():
-    net = nn.Sequential(NAM(4), nn.BatchNorm2d(4), NAM(4))  # the plain BN must not count
+    net = nn.Sequential(NAM(4), nn.BatchNorm2d(4), NAM(4))  # a plain BN must not count
     with torch.no_grad():
         for p in net.parameters():
             p.copy_(torch.randn_like(p))

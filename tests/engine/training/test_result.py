@@ -1,4 +1,4 @@
-"""What `finish` writes: the last epoch, the best one beside it, the weights that were measured."""
+"""`finish` writes the last epoch, the best epoch beside it, and the measured weights."""
 
 import json
 

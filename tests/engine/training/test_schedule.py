@@ -34,7 +34,7 @@ def test_cosine_is_torchs_annealing():
 
 
 def test_one_cycle_is_torchs_in_the_limit_of_many_steps():
-    steps = 100_000  # torch counts its phases from step 0 to the last, we by time
+    steps = 100_000  # torch counts phases in steps from 0 to the last, we count in time
     make = lambda o: lr_scheduler.OneCycleLR(o, 1.0, total_steps=steps + 1, cycle_momentum=False)  # noqa: E731
     expected = of_torch(make, steps)
     ours = [OneCycle()(10 * t / steps, 10) for t in range(steps)]

@@ -1,6 +1,6 @@
-"""A short training, and the same training written once more in plain torch: equal step by step.
+"""A short training equals the same training in plain torch, step by step.
 
-The second one calls nothing of `engine` but the keyed random numbers.
+The plain training uses only the keyed random numbers of `engine`.
 """
 
 import copy
@@ -62,7 +62,7 @@ def cropped(image, draws):
 
 
 def accuracy(logits, labels):
-    """Top-1 and top-5 in %: how many logits are above the logit of the label."""
+    """Top-1 and top-5 in %, from the number of logits above the logit of the label."""
     above = (logits > logits.gather(1, labels[:, None])).sum(1)
     return [100 * (above < k).double().mean().item() for k in (1, 5)]
 
@@ -80,7 +80,7 @@ def update_plainly(net, average, velocity, gradients, norm, step, rate):
 
 
 def train_plainly(net):
-    """The rates, the losses, the norms of the gradients, the weights after each step, the log."""
+    """Learning rates, losses, gradient norms, weights and averages after each step, and the log."""
     average, velocity = copy.deepcopy(net), [0] * len(list(net.parameters()))
     told = SimpleNamespace(rates=[], losses=[], norms=[], weights=[], averages=[], log=[])
     for epoch in range(EPOCHS):
@@ -134,7 +134,7 @@ def new_run():
 
 
 def watched(run):
-    """`run`, and what it does at each step: two lists that grow."""
+    """Lists that grow with each step of `run`: rates, weights, averages, losses."""
     seen = SimpleNamespace(rates=[], weights=[], averages=[], losses=[])
     set_lr, update, next_epoch = run.set_lr, run.average.update, run.next_epoch
 
@@ -157,7 +157,7 @@ def watched(run):
 
 @pytest.fixture(autouse=True)
 def _float64(monkeypatch):
-    """Even the loss, which a run computes in float32: no difference hides behind rounding."""
+    """The loss, too, is in float64, so that rounding hides no difference."""
     monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
 
 
@@ -194,7 +194,7 @@ def test_every_rate_loss_weight_and_logged_number_is_the_plain_one(folder, told)
 
 
 def test_a_run_that_is_interrupted_has_the_plain_numbers_as_well(folder, told):
-    """The process ends three steps into the second epoch."""
+    """The process ends after three steps of the second epoch."""
     run, left = new_run(), iter(range(STEPS + 3))
 
     def end(rate):
@@ -215,7 +215,8 @@ def test_a_run_that_is_interrupted_has_the_plain_numbers_as_well(folder, told):
 def test_what_is_kept_is_the_last_epoch_and_the_average(folder, told, monkeypatch):
     run = new_run()
     rows = fit(run, SOURCE, folder, False, 60)
-    monkeypatch.setattr("engine.training.result.cost", lambda *network: Cost(1, 1, 1))  # of float32
+    # `cost` works in float32.
+    monkeypatch.setattr("engine.training.result.cost", lambda *network: Cost(1, 1, 1))
     result = finish(run, folder, rows)
     assert [result["top1"], result["top5"]] == same(told.log[-1][-2:])
     assert result["best_top1"] == same(max(row[-2] for row in told.log))

@@ -15,7 +15,7 @@ def pictures(n, height=6, width=6, channels=3):
 
 
 def crop_flip_slowly(image, draws, padding, flip):
-    """Pixel by pixel: where each pixel of the result came from."""
+    """Crop and flip pixel by pixel."""
     height, width, _ = image.shape
     top, left = int(draws[0] * (2 * padding + 1)), int(draws[1] * (2 * padding + 1))
     result = torch.zeros_like(image)

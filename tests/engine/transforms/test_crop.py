@@ -20,7 +20,7 @@ def picture(width, height):
 
 
 class TheirNumbers:
-    """Stands for `torch` in torchvision's transform: its random numbers are our draws."""
+    """Stands for `torch` in torchvision's transform and returns our draws as random numbers."""
 
     def __init__(self, draws):
         self.draws, self.tried, self.placed = draws, 0, 0

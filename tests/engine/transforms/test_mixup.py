@@ -67,7 +67,7 @@ def test_all_is_a_function_of_the_seed_and_leaves_torchs_own_stream_alone():
     for (pixels, targets), (others, same) in zip(first, again[::-1], strict=True):
         assert pixels.equal(others)
         assert targets.equal(same)
-    assert len({pixels.numpy().tobytes() for pixels, _ in first}) >= 18  # an empty box is one too
+    assert len({pixels.numpy().tobytes() for pixels, _ in first}) >= 18  # a box may be empty
     assert torch.get_rng_state().equal(state)
 
 
@@ -77,7 +77,7 @@ def test_shares_are_of_the_beta_distribution_and_both_kinds_come_equally_often()
     keys = [fold_in(0, i) for i in range(2000)]
     shares = torch.tensor([mixed(before, labels, 2, 0.2, 0.0, k)[1][0, 0].item() for k in keys])
     assert shares.mean() == pytest.approx(0.5, abs=0.05)
-    assert shares.var() == pytest.approx(0.25 / 1.4, abs=0.02)  # of Beta(0.2, 0.2)
+    assert shares.var() == pytest.approx(0.25 / 1.4, abs=0.02)  # the variance of Beta(0.2, 0.2)
     pixels = [mixed(images(2), labels, 2, 1.0, 1.0, fold_in(0, s))[0][0, 0] for s in range(400)]
     both = torch.cat([images(2)[0, 0].flatten(), images(2)[1, 0].flatten()])
     cut = sum(bool(torch.isin(p.flatten(), both).all()) for p in pixels)

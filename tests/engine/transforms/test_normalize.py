@@ -1,4 +1,4 @@
-"""The statistics that images are normalized with, held against their source."""
+"""The statistics of the normalization equal their sources."""
 
 import pytest
 import torch

@@ -15,7 +15,7 @@ KINDS = [
 
 
 def pictures(n, size=32):
-    """Smooth color gradients with noise, so that every operation has something to change."""
+    """Smooth color gradients with noise, so that every operation changes them."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randint(40, (n, size, size, 3), generator=generator)
     ramp = torch.arange(size)[:, None, None] * 2 + torch.arange(size)[:, None] * 3

@@ -1,4 +1,4 @@
-"""The files of a table: each holds the numbers, and the plots show all of them in their place."""
+"""Each file of a table holds the numbers, and the plots show each number in its place."""
 
 import csv
 
@@ -16,7 +16,7 @@ MACS = {"none": 2_000_000, "se": 2_200_000, "nam": 2_500_000}
 
 
 def epochs(name, seed):
-    """The log of a run: another for every attention, seed and epoch."""
+    """The log of a run; each attention, seed and epoch has another value."""
     last = TOP1[name][seed]
     return (last - 30 - seed, last - 10 + 2 * seed, last)
 
@@ -63,7 +63,7 @@ def test_tensorboard_has_the_mean_of_every_row_at_every_epoch(table, tmp_path):
 def test_the_forest_shows_the_mean_and_the_interval_of_every_row(table):
     (comparison,) = table.comparisons
     (axis,) = forest([comparison]).axes
-    rows = [comparison.row(name) for name in ("nam", "se")]  # from below
+    rows = [comparison.row(name) for name in ("nam", "se")]  # from bottom to top
     lines = [line for line in axis.lines if list(line.get_ydata()) != [0, 1]]  # without the axis
     expected = []
     for y, row in enumerate(rows):

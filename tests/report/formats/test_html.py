@@ -9,7 +9,7 @@ VOID = {"meta", "img", "br", "!doctype"}
 
 
 class Balanced(HTMLParser):
-    """Fails where a tag is closed that was not the last one opened."""
+    """Fails if a closing tag does not match the last opened tag."""
 
     def __init__(self, text):
         super().__init__()

@@ -46,7 +46,7 @@ def test_a_picture_is_text(compared):
 
 
 def test_no_two_labels_overlap(new_run, new_record):
-    """Eleven rows of which most have nearly the same accuracy and cost."""
+    """Eleven rows; most have nearly the same accuracy and cost."""
     for i in range(11):
         name = f"row{i}" if i else "none"
         for seed in range(3):
@@ -56,7 +56,7 @@ def test_no_two_labels_overlap(new_run, new_record):
     compared = judged(of_records(collect(folder.parents[1]).records))
     for plot in (cost, learning):
         figure = plot(compared)
-        figure.savefig(io.BytesIO())  # the places are known when the figure is drawn
+        figure.savefig(io.BytesIO())  # the labels get their places when the figure is drawn
         texts = [text for text in figure.axes[0].texts if text.get_text()]
         boxes = [Text.get_window_extent(text) for text in texts]  # without the lines to points
         assert len(boxes) == 11

@@ -11,7 +11,7 @@ from report.formats.tensorboard import write_board
 
 @pytest.fixture
 def table(tmp_path):
-    """Two rows: one of two runs, three epochs and two long; one of a single run."""
+    """Two rows: one with two runs, of three and two epochs; one with a single run."""
     values = {"se": ([10.0, 20.0, 30.0], [20.0, 40.0]), "none": ([5.0, 6.0],)}
     rows = {}
     for name, seeds in values.items():
@@ -72,7 +72,7 @@ def test_written_again_it_is_replaced_and_nothing_else_is(table, tmp_path):
     write_board({"se": table["se"][:1]}, out)
     assert points(read(out, "se"), "test/top1") == [(1, 10.0), (2, 20.0), (3, 30.0)]
     assert foreign.exists()
-    assert list((out / "none/mean").iterdir()) == []  # a row that is no more is not shown
+    assert list((out / "none/mean").iterdir()) == []  # a removed row is not shown
     assert len(list((out / "se/mean").iterdir())) == 2
 
 

@@ -33,7 +33,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_no_name_of_a_stranger_leaves_the_folder_of_the_table(compared, tmp_path, name):
-    """Titles and rows are made of strings of result.json."""
+    """Titles and rows contain strings of result.json."""
     (first,) = compared
     rows = [replace(row, name=name if row.name == "se" else row.name) for row in first.rows]
     table = Table("t", [replace(first, title=name, rows=rows), first])

@@ -1,4 +1,4 @@
-"""What a user who mistypes gets to read: one line, exit code 2, nothing written."""
+"""A mistyped command gets one line and exit code 2, and writes nothing."""
 
 import os
 import subprocess

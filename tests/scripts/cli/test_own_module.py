@@ -1,4 +1,4 @@
-"""A mistake in a module of one's own is told with file, line and kind."""
+"""The message about a mistake in a user's module has file, line and kind."""
 
 import pytest
 from hydra import compose, initialize_config_dir

@@ -1,4 +1,4 @@
-"""A table that was killed is called again: it trains what has no result, and no more."""
+"""A killed table that is called again trains only the runs without a result."""
 
 import itertools
 import json
@@ -29,7 +29,7 @@ def plan(tmp_path, monkeypatch):
 
 
 def finish(plan, *names):
-    """Write the results that a killed table had got to: of these (row, seed)."""
+    """Write the results of these (row, seed), as a killed table leaves them."""
     for row, seed in names:
         run = plan[0].rows[row][seed]
         run.folder.path.mkdir(parents=True)
@@ -40,7 +40,7 @@ def finish(plan, *names):
 
 @pytest.fixture
 def started(monkeypatch):
-    """The (attention, seed) of the runs that are started instead of trained."""
+    """The (attention, seed) of the started runs; nothing is trained."""
     runs, codes = [], []
 
     def run(command):

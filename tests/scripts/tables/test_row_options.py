@@ -1,4 +1,4 @@
-"""What a table, a row and the command line say about the same option: who is obeyed."""
+"""Which value wins if table, row and command line set the same option."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def _hydra(tmp_path, monkeypatch):
 
 
 def planned(said):
-    """{row: its run}, with what the command line says."""
+    """{row: its run}, with these options of the command line."""
     (section,) = plan_sections({"settings": SETTINGS, "rows": ROWS}, said, [0])
     return {name: runs[0] for name, runs in section.rows.items()}
 
