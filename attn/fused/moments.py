@@ -44,7 +44,7 @@ class NormMoments:
 
     @property
     def max(self) -> Tensor:
-        """Takes one more pass over y, once; the pixels that hold the extreme y share its gradient."""
+        """Takes one more pass over y; pixels that hold the same extreme share its gradient."""
         if self._max is None:
             peak = self._peaks(torch.where(self.slope.detach() < 0, -1.0, 1.0))
             self._max = torch.addcmul(self.batch_mean, self.slope, peak - self._batch_mean)

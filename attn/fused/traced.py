@@ -27,8 +27,8 @@ from attn.fused.kernels import (
 from attn.fused.moments import NormMoments
 from attn.fused.plane_conv import conv
 
-# For `torch.compile(model, options=...)` of a network that trains with a fused epilogue. Without the
-# options, Inductor writes the recomputed intermediates to memory, because many kernels read them.
+# For `torch.compile(model, options=...)` of a network that trains with a fused epilogue. With its
+# own options, Inductor writes the recomputed intermediates to memory: many kernels read them.
 INDUCTOR_OPTIONS = {
     "realize_reads_threshold": 1000,
     "realize_opcount_threshold": 10_000,

@@ -1,9 +1,9 @@
 """Where in a network the map of a site is: the layer to hook, its channels, its size.
 
-Why hooks: to wrap a layer renames its keys, and a `forward` of our own for each class of block ties
-us to the versions of two libraries. A hook is a `partial` of a function of this file, so it goes
-where the network goes: deepcopy, pickle, torch.compile, torch.export, torch.jit.trace. Nothing here
-changes the network, but for the hook that a point is asked to set.
+Why hooks: a layer that is wrapped has other keys, and a `forward` of our own for each class of
+block would depend on the versions of two libraries. A hook is an object of a class of this file, so
+the hook follows the network through deepcopy, pickle, torch.compile, torch.export and
+torch.jit.trace. Nothing here changes the network, except the hook that a point sets.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -34,10 +34,10 @@ class Point:
     before: bool = False
 
     def hook(self, function: Callable[[Tensor], Tensor]) -> RemovableHandle:
-        """Let `function` have the map, and the network go on with what it returns."""
+        """`function` gets the map, and the network goes on with what `function` returns."""
         if self.before:
-            return self.host.register_forward_pre_hook(partial(_before, function))
-        return self.host.register_forward_hook(partial(_after, function))
+            return self.host.register_forward_pre_hook(Before(function))
+        return self.host.register_forward_hook(After(function))
 
     def inside_network(self) -> "Point":
         """Itself, or the end of the block, of the same size, until its host is inserted."""
@@ -45,14 +45,36 @@ class Point:
         return replace(self, host=self.block.module) if plain else self
 
 
-def _before(function: Callable[[Tensor], Tensor], host: nn.Module, args: tuple) -> Tensor:
-    return function(*args)
+class Hook:
+    """A hook of `attach`."""
+
+    @property
+    def __name__(self) -> str:
+        """torch.jit.script asks each hook for its name, and nobody else needs the name."""
+        raise AttributeError(
+            "torch.jit.script cannot compile the hooks of attn.attach: script attn.bake(model)"
+        )
 
 
-def _after(
-    function: Callable[[Tensor], Tensor], host: nn.Module, args: tuple, output: Tensor
-) -> Tensor:
-    return function(output)
+class FunctionHook(Hook):
+    """A hook that calls `function`, which is attention or notes the size of a map."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        self.function = function
+
+
+class Before(FunctionHook):
+    """The function's result is the input of the host."""
+
+    def __call__(self, host: nn.Module, args: tuple) -> Tensor:
+        return self.function(*args)
+
+
+class After(FunctionHook):
+    """The function's result is the output of the host."""
+
+    def __call__(self, host: nn.Module, args: tuple, output: Tensor) -> Tensor:
+        return self.function(output)
 
 
 def choose(
@@ -88,7 +110,7 @@ def locate(model: nn.Module, block: Block, site: str) -> Point:
     if path == block.kind.shortcut and getattr(block.module, path) is None:
         return Point(block, PlainShortcut(), place, _width(block))
     host = _layer(block, path)
-    channels = _channels(host, before) if site == "inner" else _width(block)
+    channels = _channels_at(block, path, before) if site == "inner" else _width(block)
     return Point(block, host, place, channels, before)
 
 
@@ -108,19 +130,32 @@ def _layer(block: Block, path: str) -> nn.Module:
 
 
 def _width(block: Block) -> int:
-    path, before = _read(block.kind.width, block.module)
-    return _channels(_layer(block, path), before)
+    return _channels_at(block, *_read(block.kind.width, block.module))
+
+
+def _channels_at(block: Block, path: str, before: bool) -> int:
+    """An identity, as the fusion of layers leaves, has the channels of the layer before it."""
+    layer = _layer(block, path)
+    if type(layer) is nn.Identity and not before:
+        modules = [module for _, module in block.module.named_modules()][1:]
+        earlier = modules[: modules.index(layer)]
+        layer = next((m for m in reversed(earlier) if _weighted_layers(m)), layer)
+    return _channels(layer, before)
 
 
 def _channels(layer: nn.Module, before: bool) -> int:
     """Of the map that `layer` returns, by its last weight, or that it gets, by its first."""
-    layers = [m for m in layer.modules() if isinstance(getattr(m, "weight", None), Tensor)]
+    layers = _weighted_layers(layer)
     if not layers:
         raise ValueError(f"{layer} does not tell its channels: name a convolution or a norm")
     first, last = layers[0], layers[-1]
     if before:
         return getattr(first, "in_channels", len(first.weight))
     return getattr(last, "out_channels", len(last.weight))
+
+
+def _weighted_layers(layer: nn.Module) -> list[nn.Module]:
+    return [m for m in layer.modules() if isinstance(getattr(m, "weight", None), Tensor)]
 
 
 def _tail(model: nn.Module, block: Block) -> tuple[str, nn.Module]:
