@@ -41,7 +41,8 @@ def prepare_device(name: str, deterministic: bool = True) -> str:
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         name = accelerator.type if accelerator else "cpu"
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS needs it for equal bits
-    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    # As use_deterministic_algorithms, which imports torch's compiler: a second of every start.
+    torch.set_deterministic_debug_mode("warn" if deterministic else "default")
     torch.backends.cudnn.benchmark = not deterministic
     torch.utils.deterministic.fill_uninitialized_memory = False  # a debugging aid that costs 8 %
     try:

@@ -3,15 +3,33 @@
 docs/reliability.md lists the codes.
 """
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
+INSTALLED = ("site-packages", "dist-packages", "<frozen", "/lib/python3")
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "ALLOC_FAILED")
 
 
 def first_line(error: BaseException) -> str:
     """The first line of the error's message, or the name of its class without a message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def place(error: BaseException) -> str:
+    """`file.py:12`: the last line outside the installed libraries that the error came through.
+
+    "" if there is none. A file below the current folder or beside this package is named shortly.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not any(part in frame.filename for part in INSTALLED)]
+    if not own:
+        return ""
+    path = Path(own[-1].filename)
+    short = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+    return f"{short}:{own[-1].lineno}"
 
 
 class RunError(Exception):

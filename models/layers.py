@@ -1,4 +1,4 @@
-"""Convolutions, built and initialised in one place, so that no network-wide loop reaches a slot."""
+"""Layers of the backbones. Each is initialised here: a loop over the network would reach slots."""
 
 from collections import OrderedDict
 from functools import partial
@@ -36,7 +36,7 @@ def conv_norm_act(
     prenorm: nn.Module | None = None,
     inner: nn.Module | None = None,
 ) -> nn.Sequential:
-    """The three under torchvision's names 0, 1 and 2, the sites among them under their own."""
+    """Convolution, norm and activation under torchvision's names 0, 1, 2; sites have own names."""
     layers = {"0": convolution, "prenorm": prenorm, "1": norm, "2": act, "inner": inner}
     return nn.Sequential(
         OrderedDict((k, layer) for k, layer in layers.items() if layer is not None)

@@ -50,7 +50,7 @@ class DepthwiseSeparable(nn.Module):
 
 
 class MobileNetV1(nn.Module):
-    """(N, 3, H, W) -> logits (N, num_classes). `image_size` is the H = W the slots are told of."""
+    """(N, 3, H, W) -> logits (N, num_classes). The sizes in slots follow from `image_size`."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Weights from elsewhere, a file or one of torchvision's by name, into a network with slots."""
+"""Load weights from a file, or by a name of torchvision, into a network with slots."""
 
 import sys
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
 
 @dataclass(frozen=True)
 class Loaded:
-    """What became of the weights: `new` keys kept their initial values, the others were no use."""
+    """The keys that were loaded, the `new` keys with initial values, and the `unexpected` keys."""
 
     loaded: tuple[str, ...]
     new: tuple[str, ...]
@@ -30,7 +30,7 @@ class Loaded:
 
 
 def load_pretrained(model: nn.Module, weights: str) -> Loaded:
-    """Load what fits of `weights`, a path or a name such as ResNet50_Weights.IMAGENET1K_V2.
+    """Load what fits of `weights`: a path, or a name such as ResNet50_Weights.IMAGENET1K_V2.
 
     Attention is new to them, and a classifier for other classes has another shape. Raises
     ValueError if less than half of them fits: they are another network's. Runs no code of theirs.
@@ -54,7 +54,7 @@ def load_pretrained(model: nn.Module, weights: str) -> Loaded:
 
 
 def load_into(model: nn.Module, weights: str | None) -> None:
-    """What a network's option `weights` does: load them and say what became of them."""
+    """Load the weights that a network's option names, and print what was loaded."""
     on_meta = any(parameter.is_meta for parameter in model.parameters())
     if weights is not None and not on_meta:  # a network that is only counted has no values
         print(load_pretrained(model, weights), file=sys.stderr)

@@ -107,7 +107,7 @@ def pooled_projection(in_planes: int, out_planes: int, stride: int) -> nn.Module
 
 
 def average_pool(stride: int) -> nn.AvgPool2d:
-    """Over squares of `stride` pixels; those cut by the border are averaged over what is left."""
+    """Average pooling over squares of `stride` pixels, smaller ones at the border."""
     return nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False)
 
 
@@ -135,9 +135,9 @@ def residual_stages(
     in_planes: int,
     slots: Slots,
 ) -> tuple[list[nn.Sequential], Slots]:
-    """The stages, each but the first halving the map, and the slots as of the last.
+    """The stages, and the slots of the last stage; each stage but the first halves the map.
 
-    `slots` come in as of the end of the stem, whose `in_planes` are not expanded.
+    `slots` are those after the stem, and `in_planes` are the channels of the stem.
     """
     stages = []
     for stage, (depth, width) in enumerate(zip(depths, planes, strict=True), 1):

@@ -15,7 +15,7 @@ from models.slots import Slots
 
 
 class SKUnit(nn.Module):
-    """1x1 down, SK, 1x1 up. The norm of the middle being in SK, `prenorm` comes with `inner`."""
+    """1x1 down, SK, 1x1 up. SK contains the middle norm, so `prenorm` comes with `inner`."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Slots: the places where a backbone asks for attention without knowing which.
+"""Slots: the places where a backbone asks for attention. The backbone does not know which.
 
 | slot     | contract                                            | when plain        |
 |----------|-----------------------------------------------------|-------------------|
@@ -65,19 +65,19 @@ def composed(
     shortcut: Tensor,
     act: nn.Module,
 ) -> Tensor:
-    """The end of a block, one module after the other; `y` comes from its last convolution."""
+    """The end of a block, module by module; `y` is the output of the last convolution."""
     return act(fusion(shortcut, attention(norm(y))))
 
 
 @dataclass(frozen=True)
 class Slots:
-    """What fills the four kinds of slot, and, once `at` a stage, where the network asks from.
+    """The factories of the four kinds of slot, and the stage and size that the network is at.
 
-    A factory whose signature has `stage` or `size` is told the stage and the (H, W) at the end of
-    the block it is built for.
+    A factory with a parameter `stage` or `size` gets the stage, from 1, and the (H, W) at the end
+    of its block.
 
-    Whatever fills a slot draws its initial weights from a random stream of its own, so the same
-    seed builds the same backbone around every attention.
+    A module in a slot draws its initial weights from its own random stream. The same seed builds
+    the same backbone around every attention.
     """
 
     attn: Callable[..., nn.Module] = nn.Identity
@@ -107,7 +107,7 @@ class Slots:
         return self
 
     def at(self, stage: int, size: int) -> "Slots":
-        """The same slots, asked for from `stage` (from 1), where maps are `size` pixels square."""
+        """The same slots at `stage` (from 1), where maps are `size` pixels square."""
         return replace(self, stage=stage, size=(size, size))
 
     def site(self, name: str, channels: int) -> nn.Module:
@@ -129,19 +129,19 @@ class Slots:
     def make_conv3x3(
         self, in_planes: int, planes: int, stride: int, groups: int = 1, **own: Any
     ) -> nn.Module:
-        """The convolution; `own` is what the network's plain one has, told to whoever asks."""
+        """The convolution; a factory gets those of the network's own options that it has."""
         conv = self.conv if self._in(self.stages) else conv3x3
         return self.build("conv", conv, in_planes, planes, stride, groups, **own)
 
     def make_norm(self, channels: int, **own: Any) -> nn.Module:
-        """The norm; `own` as for the convolution."""
+        """The norm; a factory gets those of the network's own options that it has."""
         norm = self.norm if self._in(self.stages) else nn.BatchNorm2d
         return self.build("norm", norm, channels, **own)
 
     def build(
         self, slot: str, factory: Callable[..., nn.Module], *args: int, **own: Any
     ) -> nn.Module:
-        """`factory(*args)` from a random stream of its own, told what it asks for."""
+        """`factory(*args)` from its own random stream; stage, size and `own` where it has them."""
         asked = inspect.signature(factory).parameters
         bound = getattr(factory, "keywords", {})  # of a partial: what the user chose stays
         facts = {"stage": self.stage, "size": self.size, **own}
@@ -160,7 +160,7 @@ class Slots:
 
 
 def _by_site(sites: Sites) -> dict[str, Stages]:
-    """{site: its stages}, from any of the ways to write them."""
+    """{site: its stages}, from each of the allowed notations."""
     chosen: dict[str, Stages] = {}
     for site in [sites] if isinstance(sites, Mapping) else sites:
         chosen |= site if isinstance(site, Mapping) else {site: None}

@@ -22,7 +22,7 @@ class TableBlock:
 
 
 def blocks(comparison: Comparison) -> list[TableBlock]:
-    """Accuracy and verdicts; what it costs; what others printed. Empty ones are left out."""
+    """The blocks of accuracy, cost and published values, without empty ones."""
     return [b for b in (accuracy(comparison), cost(comparison), beside(comparison)) if b.rows]
 
 
@@ -39,7 +39,7 @@ def accuracy(comparison: Comparison) -> TableBlock:
 
 
 def cost(comparison: Comparison) -> TableBlock:
-    """Counted, and measured side by side where it was: relative to the baseline."""
+    """Counted cost, and measured cost if there is one, relative to the baseline."""
     baseline = comparison.row(comparison.baseline)
     header = ("attn", "params", "+ %", "MACs", "+ %", "train time", "infer time", "memory")
     rows = [_cost(row, baseline) for row in comparison.rows if row.n]
@@ -53,7 +53,7 @@ def cost(comparison: Comparison) -> TableBlock:
 
 
 def beside(comparison: Comparison) -> TableBlock:
-    """Each published value with ours and the gap between them."""
+    """Each published value beside ours, with the gap."""
     header = ("attn", "published %", "ours %", "gap", "as printed", "evidence", "source")
     values = [(row, value) for row in comparison.rows for value in row.published]
     sources = list(dict.fromkeys(citation(value) for _, value in values))
@@ -66,7 +66,7 @@ def beside(comparison: Comparison) -> TableBlock:
 
 
 def citation(value: PublishedValue) -> str:
-    """Who printed it, under which protocol, and where."""
+    """The source of a published value, its protocol, and its address."""
     parts = [value.source, value.protocol, value.note, value.url]
     return ". ".join(part.rstrip(".") for part in parts if part)
 
@@ -141,7 +141,7 @@ def _cost(row: TableRow, baseline: TableRow | None) -> tuple[str, ...]:
 
 
 def is_noise(speed: Mapping[str, float]) -> bool:
-    """Whether the times of one round and of another differ so much that other work ran beside."""
+    """Whether the rounds differ so much that other work must have run on the machine."""
     return speed["time_ratio_max"] > BUSY * speed["time_ratio_min"]
 
 

@@ -6,7 +6,7 @@ from report.table import Comparison, TableRow
 
 
 def headline(comparison: Comparison) -> str:
-    """Who gains, who loses, by how much, and who cannot be told from the baseline; or ""."""
+    """The rows that gain, that lose, and that cannot be told from the baseline; "" without any."""
     rows = [row for row in comparison.rows if row.difference]
     if not rows:
         return ""

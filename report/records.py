@@ -1,6 +1,8 @@
 """Runs on disk -> records, and the directories without a usable record, each with the reason."""
 
 import json
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,11 +36,10 @@ class Collected:
     left_out: dict[Path, str] = field(default_factory=dict)
 
 
-def collect(root: Path) -> Collected:
-    """All runs below `root`, in path order. Of two runs with one name and seed, the first."""
+def collect(*roots: Path) -> Collected:
+    """All runs below the `roots`, in path order. Of two runs with one name and seed, the first."""
     found, seen = Collected(), {}
-    files = [file for name in ("config.yaml", "result.json") for file in root.rglob(name)]
-    for folder in sorted({file.parent for file in files}):
+    for folder in (folder for root in roots for folder in sorted(_run_folders(root))):
         record, reason = read_record(folder)
         if record is None:
             found.left_out[folder] = reason
@@ -49,6 +50,20 @@ def collect(root: Path) -> Collected:
             seen[name] = record
             found.records.append(record)
     return found
+
+
+def _run_folders(root: Path) -> Iterator[Path]:
+    """The folders below `root` that hold a run. Links are followed; each folder comes once."""
+    seen = set()
+    for folder, below, files in os.walk(root, followlinks=True):
+        found = os.stat(folder)
+        if (found.st_dev, found.st_ino) in seen:
+            below.clear()
+            continue
+        seen.add((found.st_dev, found.st_ino))
+        below.sort()
+        if {"config.yaml", "result.json"} & {*files}:
+            yield Path(folder)
 
 
 def read_record(folder: Path) -> tuple[Record | None, str]:

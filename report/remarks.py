@@ -1,4 +1,4 @@
-"""What a reader must know beside the numbers of a table: missing runs, spreads, seeds needed."""
+"""The remarks below a table: missing runs, unequal spreads, seeds needed."""
 
 import math
 import statistics

@@ -1,4 +1,4 @@
-"""How often the tests of a table are right, by simulated tables: `python -m report.simulate`.
+"""Simulate tables to count wrong and missed verdicts: `python -m report.simulate`.
 
 Prints the share of tables with a false verdict if no row differs from the baseline, and the share
 of rows found if one row truly differs.

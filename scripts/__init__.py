@@ -1,1 +1,1 @@
-"""The doors: what is run from the command line, and what all doors share."""
+"""The commands, and below them the code that commands share."""

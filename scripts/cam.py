@@ -42,7 +42,7 @@ OF = {"label": "the true class", "prediction": "the class predicted"}
 
 
 def main(cfg: DictConfig) -> None:
-    """Draw, and say what came where."""
+    """Draw the picture, and print which images and runs it shows."""
     check(cfg)
     others = [cfg.vs] if isinstance(cfg.vs, str) else cfg.vs or []
     configs = {folder: load_config(folder, cfg.root) for folder in (cfg.run, *others)}
@@ -55,7 +55,7 @@ def main(cfg: DictConfig) -> None:
     print(f"{cfg.split} images {', '.join(map(str, images.indices))}")
     for name, (folder, config) in zip(short_names(list(configs)), configs.items(), strict=True):
         run = load_run(folder, config, device)
-        seen.append(look(run, load_dataset(config, cfg.split).normalize, images, cfg, name))
+        seen.append(measure(run, load_dataset(config, cfg.split).normalize, images, cfg, name))
         right = (seen[-1].guesses == images.labels).sum()
         print(f"{name}: {right} of {len(images.labels)} right after epoch {run.epoch}")
     out = Path(cfg.out)
@@ -68,7 +68,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def check(cfg: DictConfig) -> None:
-    """Raise ConfigError for the first option whose value cannot be."""
+    """Raise ConfigError for the first option with an impossible value."""
     check_options(OmegaConf.to_container(cfg, throw_on_missing=True), OPTIONS)
     if not 0 <= cfg.seed < 2**63:
         raise ConfigError(f"seed={cfg.seed}: expected a whole number, 0 or more")
@@ -80,7 +80,7 @@ def check(cfg: DictConfig) -> None:
 
 
 def require_same_images(configs: Mapping[str, DictConfig], split: str) -> None:
-    """Raise ConfigError if one run's images of `split` are not those of the first."""
+    """Raise ConfigError if a run has other images in `split` than the first run."""
     ignored = (*UNSEEN, "val") if split == "test" else UNSEEN
     first = next(iter(configs.values())).data
     for folder, config in configs.items():
@@ -91,7 +91,7 @@ def require_same_images(configs: Mapping[str, DictConfig], split: str) -> None:
 
 
 def choose(cfg: DictConfig, config: DictConfig) -> CamImages:
-    """The images that were asked for, or drawn; which ones depends on `seed` alone."""
+    """The given images, or images drawn at random from `seed` alone."""
     import torch
 
     from engine.rng import permutation
@@ -109,10 +109,10 @@ def choose(cfg: DictConfig, config: DictConfig) -> CamImages:
     return CamImages(pixels.numpy(), labels.numpy(), images.classes, list(indices))
 
 
-def look(
+def measure(
     run: Run, normalize: Normalize, images: CamImages, cfg: DictConfig, name: str
 ) -> CamColumn:
-    """What `run` takes the images for, and where the evidence for `cfg.target` lies in them."""
+    """The predictions of `run` for the images, and heat maps of the evidence for `cfg.target`."""
     import torch
 
     from engine.grad_cam import grad_cam

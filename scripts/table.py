@@ -34,11 +34,11 @@ from scripts.cli.overrides import CONF, Overrides, split_words
 from scripts.cli.type_check import check_options
 from scripts.tables.costs import Costs, costs
 from scripts.tables.launch import describe_missing, find_record, missing_runs, train_missing
-from scripts.tables.plan import Section, label_overrides, plan_sections
+from scripts.tables.plan import Section, check_table, label_overrides, plan_sections
 
 OWN = {*OmegaConf.load(CONF / "table.yaml"), "table"} - {"hydra"}  # the rest is for the runs
 OPTIONS = {
-    "runs": str,
+    "runs": str | Sequence[str],
     "run": bool,
     "seeds": int | Sequence[int] | None,
     "cost": bool | None,
@@ -48,16 +48,10 @@ OPTIONS = {
     "to": str,
     "latex": bool,
 }
-TABLE = {
-    "table.title": str,
-    "table.baseline": str,
-    "table.settings": Mapping[str, Any],
-    "table.rows": Mapping[str, str],
-}
 
 
 def main(command: str, said: Overrides, cfg: DictConfig) -> None:
-    """Train what is missing if asked to; print the table and write its files."""
+    """Train the missing runs with run=true; print the table and write its files."""
     check_options(OmegaConf.to_container(cfg), OPTIONS)
     missing = 0
     if "table" in cfg:
@@ -67,7 +61,8 @@ def main(command: str, said: Overrides, cfg: DictConfig) -> None:
             f"{next(iter(said))}: this is for the runs of a table; say which: table=NAME"
         )
     else:
-        table, folder = found(cfg), Path(cfg.to, Path(cfg.runs).name)
+        roots = _roots(cfg)
+        table, folder = found(cfg, roots), Path(cfg.to, "+".join(root.name for root in roots))
     ran = any(row.n for comparison in table.comparisons for row in comparison.rows)
     shown = replace(table, only_published=()) if ran else table  # the files have it all
     print(latex(shown) if cfg.latex else markdown(shown))
@@ -80,28 +75,35 @@ def main(command: str, said: Overrides, cfg: DictConfig) -> None:
         sys.exit(f"table.py: {missing} of the runs did not finish; the same command tries again")
 
 
-def found(cfg: DictConfig) -> Table:
-    """The table of every finished run below `cfg.runs`."""
-    root = Path(cfg.runs)
-    runs = collect(root)
+def found(cfg: DictConfig, roots: Sequence[Path]) -> Table:
+    """The table of every finished run below the `roots`."""
+    runs, below = collect(*roots), ", ".join(map(str, roots))
     if not runs.records:
         left = "".join(f"; {path}: {why}" for path, why in list(runs.left_out.items())[:3])
-        raise ConfigError(f"runs={root}: no finished run below it{left}")
+        raise ConfigError(f"runs={below}: no finished run below it{left}")
     given = [replace(c, baseline=cfg.baseline or c.baseline) for c in of_records(runs.records)]
     comparisons = judged(given, cfg.test)
     if cfg.baseline and not any(c.row(cfg.baseline) for c in comparisons):
         names = dict.fromkeys(row.name for c in comparisons for row in c.rows)
         raise ConfigError(f"baseline={cfg.baseline}: choose from {', '.join(names)}")
     said = [f"{c.title}: {r}" for c in comparisons for r in remarks(c, margin=cfg.within)]
-    return Table(f"Runs below {root}", comparisons, said + _left_out(runs.left_out))
+    return Table(f"Runs below {below}", comparisons, said + _left_out(runs.left_out))
+
+
+def _roots(cfg: DictConfig) -> list[Path]:
+    return [Path(root) for root in ([cfg.runs] if isinstance(cfg.runs, str) else cfg.runs)]
 
 
 def planned(cfg: DictConfig, said: Overrides) -> tuple[Table, Path, int]:
-    """The table that `cfg` names, its runs trained if asked for; its folder; how many lack."""
+    """The table that `cfg` names, its folder, and the number of runs that are still missing."""
+    if not isinstance(cfg.runs, str):
+        raise ConfigError(
+            "runs=[...]: a table trains into one folder; without table=, take several"
+        )
     if "seed" in said:
         raise ConfigError(f"seed={said['seed']}: a table has several; say seeds=[{said['seed']}]")
     conf = OmegaConf.to_container(cfg.table)
-    check_options({f"table.{key}": value for key, value in conf.items()}, TABLE)
+    check_table(conf)
     baseline = cfg.baseline or conf["baseline"]
     if baseline not in conf["rows"]:
         raise ConfigError(f"baseline={baseline}: choose from {', '.join(conf['rows'])}")

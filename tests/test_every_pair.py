@@ -1,13 +1,14 @@
 """Every network of conf/model takes every attention of conf/attn, or refuses it in one line.
 
 A network asks for attention through its slots. What one network asks for, other networks ask for
-too, so each distinct request of all networks is answered once by each mechanism. Whole networks are
-built with one mechanism for each slot; tests/models/test_cost.py builds ResNet-50 with all of them.
+too, so each distinct request of all networks is answered once by each mechanism. Each whole network
+is built once, with a mechanism in every slot; tests/models/test_cost.py builds ResNet-50 with each.
 """
 
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch import nn
 
+import attn
 from engine.errors import ConfigError
 from models.slots import SITES, Slots
 from scripts.cli.compose import build, check_names, count_classes
@@ -131,27 +133,32 @@ def test_every_request_is_answered_or_its_networks_are_known_to_be_refused(name)
     assert refused == REFUSED.get(name, set())
 
 
-DEEP = {  # more blocks of another network
-    "aff_resnext38", "aff_resnext47", "epsanet50_large", "epsanet101", "epsanet101_large",
-    "preact_resnet164", "resnet32", "resnet34", "resnet56", "resnet83", "resnet101", "resnet110",
-    "resnet152", "resnext101_32x4d", "sknet101",
-}  # fmt: skip
 WITHOUT_SHORTCUT = {"mobilenet_v1"}
-ONE_FOR_EACH_SLOT = ("nam", "aff", "sk", "iebn")
-WHOLE = [(model, name) for model in MODELS if model not in DEEP for name in ONE_FOR_EACH_SLOT]
-WHOLE += [(model, "nam") for model in sorted(DEEP)]
-WHOLE += [(model, "dia") for model in ("resnet20", "resnet50", "mobilenet_v2")]
 
 
-@pytest.mark.parametrize(("model", "name"), WHOLE)
-def test_every_network_passes_its_maps_through_each_slot(model, name):
-    cfg = pair(model, name)
-    if model in WITHOUT_SHORTCUT and name == "aff":
-        with pytest.raises(ConfigError, match=r"^model: this network has no shortcut[^\n]*$"):
-            build(cfg.model)
-        return
+@pytest.mark.parametrize("model", MODELS)
+def test_every_network_passes_its_maps_through_all_four_slots(model):
+    fusion = {} if model in WITHOUT_SHORTCUT else {"fusion": partial(attn.AFF, reduction=4)}
+    slots = Slots(attn.NAM, ["branch"], conv=attn.SK, norm=attn.IEBN, **fusion)
+    cfg = composed(model=model).copy()
+    cfg.model.slots = None
     with torch.device("meta"):
-        net = build(cfg.model)
+        net = instantiate(cfg.model, _partial_=True)(slots=slots)
+    assert net(torch.empty(2, 3, 32, 32, device="meta")).shape == (2, 100)
+    filled = {type(module) for module in net.modules()}
+    assert {attn.NAM, attn.SK, attn.IEBN} <= filled
+    assert (attn.AFF in filled) is (model not in WITHOUT_SHORTCUT)
+
+
+def test_a_network_without_a_shortcut_refuses_a_fusion_in_one_line():
+    with pytest.raises(ConfigError, match=r"^model: this network has no shortcut[^\n]*$"):
+        build(pair("mobilenet_v1", "aff").model)
+
+
+@pytest.mark.parametrize("model", ["resnet20", "resnet50", "mobilenet_v2"])
+def test_blocks_that_share_a_cell_pass_it_on(model):
+    with torch.device("meta"):
+        net = build(pair(model, "dia").model)
     assert net(torch.empty(2, 3, 32, 32, device="meta")).shape == (2, 100)
 
 

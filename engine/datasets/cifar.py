@@ -104,8 +104,9 @@ def _download(archive: Archive, path: Path) -> None:
     except (OSError, ValueError) as error:
         raise FileNotFoundError(
             f"no {archive.folder}/, {archive.file} or train/<class>/ in {path.parent}, and it "
-            f"cannot be downloaded ({error}); name another data.root, or where there is a network, "
-            f"curl -C - -o {path} {archive.published}"
+            f"cannot be downloaded ({error}); data=digits needs no download; else name a folder "
+            f"with data.root=..., or where there is a network, curl -C - -o {path} "
+            f"{archive.published}"
         ) from error
 
 

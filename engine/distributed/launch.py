@@ -8,11 +8,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from engine.distributed.ranks import SINGLE_PROCESS, Ranks
+from engine.errors import ConfigError
 
 
 def world_size() -> int:
-    """The number of processes that torchrun started; 1 without torchrun."""
-    return int(os.environ.get("WORLD_SIZE", 1))
+    """The number of processes that torchrun started; 1 without torchrun.
+
+    ConfigError if the variables of torchrun are incomplete or no numbers.
+    """
+    size = os.environ.get("WORLD_SIZE", "1")
+    needed = ("RANK", "LOCAL_RANK") if size != "1" else ()
+    for name in ("WORLD_SIZE", *needed):
+        value = os.environ.get(name, "1" if name == "WORLD_SIZE" else "")
+        if not value.isdecimal():
+            raise ConfigError(f"{name}={value}: torchrun sets this variable to a number; unset it")
+    return int(size)
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from functools import partial
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms.v2 import functional as TF
 
 BINS = 30  # magnitudes from 0 to 30: torchvision's 31
 KINDS = 14
@@ -78,6 +77,8 @@ def _maps(height: int, width: int, strength: float) -> Iterator[tuple[float, ...
 
 def _colors(strength: float) -> Iterator[tuple[list[int], Callable[[Tensor], Tensor]]]:
     """Choices from 10 on change colors; choices 26 and 27 change nothing."""
+    from torchvision.transforms.v2 import functional as TF  # a second to import
+
     signed = (TF.adjust_brightness, TF.adjust_saturation, TF.adjust_contrast, TF.adjust_sharpness)
     for kind, adjust in enumerate(signed, start=5):
         for sign in (0, 1):

@@ -1,1 +1,1 @@
-"""The formats a table is written in."""
+"""The formats of a table: text, LaTeX, HTML, plots, TensorBoard."""

@@ -60,7 +60,7 @@ TESTS = {
 
 
 def html(table: Table, command: str) -> str:
-    """The whole page; `command` is the line that makes it again."""
+    """The whole page; `command` is the command that makes the page again."""
     body = [f"<h1>{escape(table.title)}</h1>", _lead(table), _facts(table)]
     body += [part for comparison in table.comparisons for part in _comparison(comparison)]
     if table.only_published:
@@ -137,6 +137,6 @@ def _linked(text: str) -> str:
 
 
 def _figure(name: str, drawn: Figure) -> str:
-    """The picture as an image, so that the names inside it meet no others."""
+    """The plot as an image: the names inside an SVG must not meet those of another SVG."""
     data = base64.b64encode(svg(drawn).encode()).decode()
     return f'<figure><img alt="{name}" src="data:image/svg+xml;base64,{data}"></figure>'

@@ -29,13 +29,13 @@ def latex(table: Table) -> str:
 
 
 def escape(text: str) -> str:
-    """`text` as LaTeX prints it; what it has no letter for becomes a question mark."""
+    """`text` for LaTeX; a letter that LaTeX cannot print becomes a question mark."""
     escaped = text.translate(ESCAPES)
     return "".join(c if ord(c) < 0x250 else "?" for c in escaped)
 
 
 def document(table: Table) -> str:
-    """A whole document around it, for a look."""
+    """A complete LaTeX document with the table."""
     return "\n".join(
         [
             r"\documentclass{article}",

@@ -1,4 +1,4 @@
-"""Pictures of a table: where each difference lies, what it costs, how training went."""
+"""Plots of a table: differences, costs, and curves of training."""
 
 import io
 import itertools
@@ -68,7 +68,7 @@ def forest(comparisons: Sequence[Comparison]) -> Figure:
 
 @matplotlib.rc_context(RC)
 def cost(comparisons: Sequence[Comparison]) -> Figure:
-    """Gain against cost: measured training time where there is one, MACs otherwise."""
+    """Difference against cost: training time if it was measured, else MACs."""
     figure, axes = _panels(comparisons, [3.6] * len(comparisons))
     for axis, comparison in zip(axes, comparisons, strict=True):
         measured = all(_is_measured(row) for row in _differing(comparison))
@@ -115,7 +115,7 @@ def learning(comparisons: Sequence[Comparison]) -> Figure:
 
 @matplotlib.rc_context(RC)
 def summary(table: Table) -> Figure | None:
-    """One slide: the title, the finding in a sentence, the differences. None without any."""
+    """One slide: the title, the finding in a sentence, the differences; None without rows."""
     shown = [comparison for comparison in table.comparisons if _differing(comparison)]
     if not shown:
         return None
@@ -132,14 +132,14 @@ def summary(table: Table) -> Figure | None:
 
 @matplotlib.rc_context(RC)
 def svg(figure: Figure) -> str:
-    """The picture as text to be put into a page."""
+    """The plot as SVG text."""
     out = io.StringIO()
     figure.savefig(out, format="svg", bbox_inches="tight", metadata={"Date": None})
     return out.getvalue()
 
 
 def save(figure: Figure, path: Path) -> list[Path]:
-    """`path` with .svg and with .pdf, in this order."""
+    """Write the plot as .svg and as .pdf; return both paths, in this order."""
     path.with_suffix(".svg").write_text(svg(figure), encoding="utf-8")
     figure.savefig(path.with_suffix(".pdf"), bbox_inches="tight", metadata={"CreationDate": None})
     return [path.with_suffix(".svg"), path.with_suffix(".pdf")]
@@ -148,7 +148,7 @@ def save(figure: Figure, path: Path) -> list[Path]:
 def _panels(
     comparisons: Sequence[Comparison], heights: Sequence[float], share: bool = False
 ) -> tuple[Figure, list[Axes]]:
-    """One panel below the other, each under the title of its comparison if there are several."""
+    """One panel for each comparison, one below the other; several panels have titles."""
     figure = Figure(figsize=(6.4, sum(heights) + 0.4), layout="constrained")
     axes = figure.subplots(len(comparisons), 1, squeeze=False, sharex=share, height_ratios=heights)[
         :, 0
@@ -160,7 +160,7 @@ def _panels(
 
 
 def _label(text: str, longest: int = 24) -> str:
-    """A text of a run that matplotlib draws as it is: one line, no formula, not too long."""
+    """`text` for matplotlib: one line, no formula, at most `longest` characters."""
     line = "".join(c if c.isprintable() else " " for c in text)
     short = line if len(line) <= longest else f"{line[: longest - 3]}..."
     return short.replace("$", r"\$")

@@ -23,9 +23,6 @@ from engine.signals import exit_on_signals
 from scripts.cli.compose import UnknownName, check_names, count_classes, defaults_of
 from scripts.cli.messages import translated
 from scripts.cli.overrides import CONF, sweep_flag_first, to_hydra, wrong_flag
-from scripts.cli.recipe_files import complete_recipes
-
-complete_recipes(CONF)
 
 
 def run_app(task: Callable[[DictConfig], Any], config_name: str) -> None:
@@ -54,7 +51,8 @@ def run_app(task: Callable[[DictConfig], Any], config_name: str) -> None:
 
 def refuse(message: str) -> int:
     """Print the one line that says why the command does not run; return its exit code, 2."""
-    if os.environ.get("RANK", "0") == "0":  # all ranks of a run have the same command line
+    rank = os.environ.get("RANK", "0")
+    if rank == "0" or not rank.isdecimal():  # all ranks of a run have the same command line
         print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
     return ConfigError.exit_code
 

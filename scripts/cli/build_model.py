@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from engine.distributed.ranks import SINGLE_PROCESS, Ranks
-from engine.errors import ConfigError, first_line
+from engine.errors import ConfigError, first_line, place
 from scripts.cli.compose import build
 
 
@@ -32,8 +32,9 @@ def build_network(cfg: DictConfig, ranks: Ranks = SINGLE_PROCESS) -> nn.Module:
     try:
         with torch.no_grad():
             copy.deepcopy(model).to("meta").eval()(images)
-    except (RuntimeError, TypeError, ValueError, LookupError) as error:
+    except (RuntimeError, TypeError, ValueError, LookupError, NameError, AttributeError) as error:
         raise ConfigError(
-            f"model: it cannot take images of {side}x{side} pixels: {first_line(error)}"
+            f"model: it cannot take images of {side}x{side} pixels: "
+            f"{type(error).__name__}: {first_line(error)} ({place(error)})"
         ) from error
     return ranks.convert_sync_batchnorm(model) if cfg.syncbn else model

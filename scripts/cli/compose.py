@@ -13,14 +13,18 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
 
-from engine.errors import ConfigError, first_line
-from scripts.cli.overrides import GROUPS, Overrides, to_hydra
+from engine.errors import ConfigError, first_line, place
+from scripts.cli.overrides import CONF, GROUPS, Overrides, to_hydra
+from scripts.cli.recipe_files import complete_recipes
 from scripts.cli.targets import UnknownTarget, options
 
 Choices = Mapping[str, str | None]  # group -> the chosen file of conf/GROUP
 
 SPECIAL = ("_target_", "_partial_")
+SOURCE_WRONG = (ImportError, NameError, AttributeError, SyntaxError)  # when a module is imported
 VALUES_WRONG = (ValueError, TypeError, ArithmeticError, RuntimeError, MemoryError)
+
+complete_recipes(CONF)
 
 
 class UnknownName(ConfigError):
@@ -75,23 +79,27 @@ def check_names(cfg: DictConfig, known: DictConfig, path: str = "") -> None:
 
 
 def build(node: DictConfig) -> Any:
-    """The object that a node of the configuration describes; ConfigError for a wrong value."""
+    """The object that a node of the configuration describes.
+
+    ConfigError for a wrong value, and for a mistake in the source of a class, with file and line.
+    """
     from scripts.cli.type_check import check_values  # imports the targets' modules, and so torch
 
     key = node._get_full_key(None)
     resolved = OmegaConf.to_container(node, resolve=True)
     for target in _targets(resolved):  # check_names sees no target in a list or behind ${...}
         _options_of(target, key)
-    check_values(resolved, key)
     try:
+        check_values(resolved, key)
         return hydra.utils.instantiate(node, _convert_="all")
-    except InstantiationException as error:
+    except (InstantiationException, *SOURCE_WRONG) as error:
         cause: BaseException = error
         while isinstance(cause, InstantiationException) and cause.__cause__:
             cause = cause.__cause__
-        if not isinstance(cause, VALUES_WRONG):
-            raise
-        raise ConfigError(f"{key}: {first_line(cause)}") from error
+        if isinstance(cause, VALUES_WRONG):
+            raise ConfigError(f"{key}: {first_line(cause)}") from error
+        # A mistake in the source of the class, such as a name that does not exist.
+        raise ConfigError(f"{place(cause)}: {type(cause).__name__}: {first_line(cause)}") from error
 
 
 def count_classes(path: str, chosen: int | Sequence[str] | None = None) -> int:

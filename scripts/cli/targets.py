@@ -26,6 +26,8 @@ def options(target: str) -> tuple[str, ...]:
     if not target.startswith(ALLOWED):
         raise UnknownTarget(f"{target} is not allowed; a target begins with {', '.join(ALLOWED)}")
     module, _, name = target.rpartition(".")
+    if _path(module) is None:
+        raise UnknownTarget(f"{target}: there is no file {module.replace('.', '/')}.py")
     found = _find(module, name)
     if found is None or isinstance(found[1], ast.FunctionDef):
         raise UnknownTarget(f"{target} is not a class of {module}")
@@ -103,7 +105,10 @@ def _parameters(module: str, statement: ast.stmt) -> Iterator[str]:
 @functools.cache
 def _parse(module: str) -> ast.Module | None:
     path = _path(module)
-    return ast.parse(path.read_text(encoding="utf-8")) if path else None
+    try:
+        return ast.parse(path.read_text(encoding="utf-8")) if path else None
+    except SyntaxError as error:
+        raise UnknownTarget(f"{path}:{error.lineno}: SyntaxError: {error.msg}") from error
 
 
 @functools.cache

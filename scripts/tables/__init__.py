@@ -1,1 +1,1 @@
-"""The runs of a table: which there are, training them, measuring their cost."""
+"""The runs of a table: plan them, train them, measure their cost."""

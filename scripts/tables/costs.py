@@ -1,4 +1,4 @@
-"""What the rows of a table cost, measured side by side once and kept beside the table."""
+"""The cost of the rows of a table, measured side by side once and kept beside the table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,7 +17,7 @@ Costs = dict[
 
 
 def costs(sections: Sequence[Section], baseline: str, kept: Path, measure: bool) -> Costs:
-    """The costs kept in the file `kept`; those of rows that have runs are added if `measure`."""
+    """The costs in the file `kept`; with `measure`, rows with finished runs are added."""
     found: Costs = read_json(kept) or {}
     for section in sections:
         rows = {name: runs[0] for name, runs in section.rows.items() if any(map(_finished, runs))}

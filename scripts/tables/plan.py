@@ -1,17 +1,29 @@
 """Plan a table: `conf/table/NAME.yaml` and the command line -> its runs and their directories."""
 
+import difflib
 import itertools
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engine.errors import ConfigError
 from engine.storage.run_dir import MACHINE_OPTIONS, RunDir
 from scripts.cli.compose import compose_run
 from scripts.cli.overrides import Overrides, parse_overrides
 from scripts.cli.run_path import run_directory
+from scripts.cli.type_check import check_options
 
 TITLE = ("data", "model", "recipe")
+TABLE = {  # the keys of a file in conf/table
+    "title": str,
+    "baseline": str,
+    "seeds": int | Sequence[int],
+    "settings": Mapping[str, Any],
+    "rows": Mapping[str, str],
+    "published": Sequence[Any] | None,
+    "remarks": Sequence[str] | None,
+}
 
 
 @dataclass(frozen=True)
@@ -35,6 +47,26 @@ class PlannedRun:
     @property
     def seed(self) -> int:
         return self.folder.labels["seed"]
+
+
+def check_table(table: Mapping[str, Any]) -> None:
+    """ConfigError for the first key of conf/table/NAME.yaml that is unknown, missing or wrong."""
+    for key in table:
+        if key not in TABLE:
+            near = difflib.get_close_matches(str(key), TABLE, 1, 0.5) or list(TABLE)
+            raise ConfigError(f"table.{key}: unknown key; did you mean {' or '.join(near)}?")
+    check_options(
+        {f"table.{k}": table.get(k) for k in TABLE}, {f"table.{k}": TABLE[k] for k in TABLE}
+    )
+    if missing := [key for key in TITLE if key not in table["settings"]]:
+        raise ConfigError(f"table.settings.{missing[0]} is missing")
+    for name, words in table["rows"].items():
+        try:
+            row = parse_overrides(shlex.split(words))
+        except (ValueError, ConfigError) as error:
+            raise ConfigError(f"table.rows.{name}: {error}") from error
+        if "attn" not in row or "seed" in row:
+            raise ConfigError(f"table.rows.{name}={words}: a row has attn=... and no seed")
 
 
 def plan_sections(

@@ -183,7 +183,7 @@ def targets() -> Iterator[Mutation]:
     )  # fmt: skip
     for node in ("attn", "recipe.optimizer", "model", "data"):
         for target in bad:
-            words = "not allowed|is not a class of|expected a class"
+            words = "not allowed|is not a class of|there is no file|expected a class"
             yield wrong((f"{node}._target_={target}",), f"{node}._target_", words)
         for flag in ("3", "null", "abc"):
             yield wrong((f"{node}._partial_={flag}",), f"{node}._partial_", "no option")

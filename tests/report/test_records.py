@@ -30,3 +30,22 @@ def test_what_cannot_be_compared_is_named_with_its_reason(new_run, new_record, t
 
 def test_a_log_that_is_not_there_has_no_epochs(tmp_path):
     assert epochs_done(tmp_path) == 0
+
+
+def test_linked_folders_are_read_once_and_a_circle_of_links_ends(new_run, new_record, tmp_path):
+    first = new_run("runs/none/seed0", new_record())
+    second = new_run("elsewhere/se/seed0", new_record("se"))
+    (tmp_path / "runs/linked").symlink_to(second.parents[1])
+    (tmp_path / "runs/again").symlink_to(second.parents[1])
+    (tmp_path / "runs/circle").symlink_to(tmp_path / "runs")
+    found = collect(tmp_path / "runs")
+    assert len(found.records) == 2
+    assert found.left_out == {}
+    assert {record["attn"] for record in found.records} == {"none", "se"}
+    assert first in [record["path"] for record in found.records]
+
+
+def test_several_folders_make_one_collection(new_run, new_record, tmp_path):
+    new_run("a/seed0", new_record())
+    new_run("b/seed0", new_record("se"))
+    assert len(collect(tmp_path / "a", tmp_path / "b").records) == 2

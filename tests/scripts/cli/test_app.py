@@ -123,3 +123,15 @@ def test_a_wrong_name_ends_a_sweep_once(tmp_path):
     ended = run("-m", "attn=none,se", "recipe.lrr=1", cwd=tmp_path, torch=False)
     assert ended.returncode == 2
     assert ended.stderr.count("unknown option recipe.lrr") == 1
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"WORLD_SIZE": "abc"}, {"WORLD_SIZE": "2"}, {"WORLD_SIZE": "2", "RANK": "x"}],
+)
+def test_half_an_environment_of_torchrun_is_told_in_one_line(variables, tmp_path, monkeypatch):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    ended = run(cwd=tmp_path, torch=False)
+    assert "torchrun sets this variable to a number; unset it" in ended.stderr
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)

@@ -39,7 +39,10 @@ def test_the_trial_changes_neither_the_network_nor_the_random_stream():
         (["compile=default", "syncbn=true"], "compile=default: not with syncbn=true"),
         (["model.num_classes=5"], "model.num_classes=5: the data has 10; leave it out"),
         (["model.image_size=16"], "model.image_size=16: the data has 32; leave it out"),
-        (["fusion._target_=attn.SE"], "model: it cannot take images of 32x32 pixels: SE.forward"),
+        (
+            ["fusion._target_=attn.SE"],
+            "model: it cannot take images of 32x32 pixels: TypeError: SE.forward",
+        ),
         (["attn=bam", "attn.dilation=0"], "model: dilation must be positive, got 0"),
     ],
 )

@@ -17,7 +17,7 @@ from scripts.tables.launch import (
     missing_runs,
     sweep_arguments,
 )
-from scripts.tables.plan import label_overrides, plan_sections
+from scripts.tables.plan import check_table, label_overrides, plan_sections
 
 CONF = Path(__file__).parents[3] / "conf"
 TABLE = {
@@ -124,3 +124,36 @@ def test_a_result_of_another_configuration_is_none_of_the_table_s():
 )
 def test_durations_read_well(value, words):
     assert format_duration(value) == words
+
+
+GOOD = {
+    "title": "t", "baseline": "none", "seeds": 2, "rows": {"none": "attn=none"},
+    "settings": {"data": "digits", "model": "resnet20", "recipe": "digits"},
+}  # fmt: skip
+WRONG_TABLES = {
+    "no seeds": ({"seeds": None}, "table.seeds=None: expected"),
+    "half a seed": ({"seeds": 1.5}, "table.seeds=1.5: expected"),
+    "seeds that are a word": ({"seeds": "abc"}, "table.seeds=abc: expected"),
+    "a seed that is a word": ({"seeds": [0, "a"]}, "table.seeds=[0, 'a']: expected"),
+    "seeds that are true": ({"seeds": True}, "table.seeds=True: expected"),
+    "an unknown key": ({"remark": ["x"]}, "table.remark: unknown key; did you mean remarks?"),
+    "remarks that are a number": ({"remarks": 5}, "table.remarks=5: expected"),
+    "no recipe": ({"settings": {"data": "digits", "model": "m"}}, "table.settings.recipe is"),
+    "an unclosed quote": ({"rows": {"none": "attn='none"}}, "table.rows.none: No closing"),
+    "a word without a value": ({"rows": {"none": "attn"}}, "table.rows.none: attn: write"),
+    "a seed in a row": ({"rows": {"none": "attn=none seed=5"}}, "has attn=... and no seed"),
+    "a row without attention": ({"rows": {"none": "model=resnet20"}}, "has attn=... and no seed"),
+    "rows that are a list": ({"rows": ["attn=none"]}, "table.rows=['attn=none']: expected"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_TABLES)
+def test_a_wrong_key_of_a_table_is_named(case):
+    changes, words = WRONG_TABLES[case]
+    with pytest.raises(ConfigError) as refused:
+        check_table(GOOD | changes)
+    assert words in str(refused.value)
+
+
+def test_control_a_good_table_is_taken():
+    check_table(GOOD)
