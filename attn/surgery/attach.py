@@ -83,9 +83,9 @@ def attach(
 
     The sites of a residual block are `inner` after the middle convolution, `branch` at the end of
     the residual branch, before stochastic depth, `identity` on the shortcut, `post` after the sum;
-    those of a network `stage` between two stages, `head` after the last convolution. `stages`, from
-    1, chooses some. MobileNets and EfficientNets do not name theirs: the smallest maps are stage 4,
-    each size above a stage less, and nothing is below 1.
+    those of a network `stage` between two stages, `head` at the last map of the backbone. `stages`,
+    from 1, chooses some. MobileNets and EfficientNets do not name theirs: the smallest maps are
+    stage 4, each size above a stage less, and nothing is below 1.
 
     A factory with a parameter `stage` or `size` is told the stage and, if `image_size` is given,
     the (H, W) of the map. The modules have the device and type of their block and the mode of

@@ -4,6 +4,10 @@ The copy is made of plain modules, so whatever reads modules or traces calls see
 torch.fx, torch.jit.script, quantization, pruning, export, SyncBatchNorm, nn.DataParallel. A layer
 with attention becomes an nn.Sequential of the layer, named `layer`, and the attention, named as
 before: `layer1.0.bn2.weight` is then `layer1.0.bn2.layer.weight`. `attn.rename_keys` translates.
+
+torch.ao.quantization fuses layers by their names: `["layer1.0.conv2", "layer1.0.bn2.layer"]`. The
+method `fuse_model` of torchvision's quantizable networks knows the names without attention only:
+call `fuse_model` first, then `attach`, then `bake`.
 """
 
 import copy

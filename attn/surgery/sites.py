@@ -9,14 +9,14 @@ torch.jit.trace. Nothing here changes the network, except the hook that a point 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, pairwise
+from itertools import chain, pairwise, takewhile
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.hooks import RemovableHandle
 
-from attn.surgery.blocks import OUTSIDE, Block, Place, join
+from attn.surgery.blocks import OUTSIDE, Block, Place, by_container, join
 
 
 class PlainShortcut(nn.Identity):
@@ -74,6 +74,12 @@ class After(FunctionHook):
     """The function's result is the output of the host."""
 
     def __call__(self, host: nn.Module, args: tuple, output: Tensor) -> Tensor:
+        if not isinstance(output, Tensor):
+            raise TypeError(
+                f"attention takes one map, and {type(host).__name__} returns a "
+                f"{type(output).__name__}: choose another site, or name a layer that returns a "
+                'map, as in attach(..., blocks={MyBlock: {"branch": "bn2"}})'
+            )
         return self.function(output)
 
 
@@ -94,7 +100,21 @@ def choose(
     if not chosen:
         asked = numbers if stages is None else list(stages)
         raise ValueError(f"{type(model).__name__} has no {site} in stages {asked}: choose others")
+    if site == "stage" and blocks[0].kind.stages is by_container:
+        _check_ends(model, blocks, chosen)
     return chosen
+
+
+def _check_ends(model: nn.Module, blocks: Sequence[Block], ends: Sequence[Block]) -> None:
+    """ValueError if a stage has several containers, which may run side by side, as in an HRNet."""
+    for end in ends:
+        there = sorted({block.container for block in blocks if block.stage == end.stage})
+        if len(there) > 1:
+            raise ValueError(
+                f"{type(model).__name__} holds the blocks of stage {end.stage} in {there[0]}, ..., "
+                f"{there[-1]}, and attach cannot tell where the stage ends: choose another site, "
+                'or name what ends a stage, as in blocks={MyStage: {"branch": "last_conv"}}'
+            )
 
 
 def locate(model: nn.Module, block: Block, site: str) -> Point:
@@ -159,18 +179,30 @@ def _weighted_layers(layer: nn.Module) -> list[nn.Module]:
 
 
 def _tail(model: nn.Module, block: Block) -> tuple[str, nn.Module]:
-    """The last layer with weights after the last block and before what pools or classifies."""
+    """The last layer with weights in the backbone, after the last block and before what pools.
+
+    The backbone is the smallest module that holds the first convolution and the last block. So the
+    layers of a segmentation network or of a detector that come after the backbone do not count.
+    """
+    backbone = _backbone(model, block)
     name, module, path = block.name, block.module, block.name
-    while path:
+    while path != backbone:
         path, _, last = path.rpartition(".")
         siblings = list(model.get_submodule(path).named_children())
         names = [sibling for sibling, _ in siblings]
         for sibling, layer in siblings[names.index(last) + 1 :]:
             if any("Pool" in type(m).__name__ or isinstance(m, nn.Linear) for m in layer.modules()):
                 return name, module
-            if next(layer.parameters(), None) is not None:
+            is_called = not isinstance(layer, nn.ModuleList | nn.ModuleDict)
+            if is_called and next(layer.parameters(), None) is not None:
                 name, module = join(path, sibling), layer
     return name, module
+
+
+def _backbone(model: nn.Module, last: Block) -> str:
+    first = next(name for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
+    pairs = zip(first.split("."), last.container.split("."), strict=False)
+    return ".".join(name for name, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def sizes(
@@ -193,7 +225,19 @@ def sizes(
     try:
         with torch.no_grad():
             functional_call(model, meta, (images,))
+    except Exception as error:  # of the forward pass of anybody's network
+        raise ValueError(_no_sizes(model, images)) from error
     finally:
         for handle in handles:
             handle.remove()
+    if len(seen) < len(points):
+        raise ValueError(_no_sizes(model, images))
     return [seen[index] for index in range(len(points))]
+
+
+def _no_sizes(model: nn.Module, images: Tensor) -> str:
+    return (
+        f"image_size={tuple(images.shape[2:])}: {type(model).__name__} does not run all its "
+        f"blocks on images of shape {tuple(images.shape)}. A detector resizes its images: call "
+        "attach(model.backbone, ..., image_size=...) with the size that its backbone gets"
+    )

@@ -2,12 +2,13 @@
 
 import copy
 from collections.abc import Callable
+from itertools import product
 
 import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
-from torch.ao.quantization import get_default_qconfig_mapping
+from torch.ao.quantization import fuse_modules, get_default_qconfig_mapping
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
 from torch.fx.experimental.optimization import fuse
 from torchvision.models.feature_extraction import create_feature_extractor
@@ -253,6 +254,47 @@ def test_layers_fused_for_eager_quantization_keep_their_attention(
     attn.detach(plain)
     with torch.no_grad():
         agrees(net(images()), plain(images()))
+
+
+QUANTIZABLE = torchvision.models.quantization
+
+
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
+)
+@pytest.mark.parametrize(
+    ("name", "site"),
+    [
+        *product(["resnet18", "resnet50"], SITES),
+        *product(["mobilenet_v2"], [site for site in SITES if site != "identity"]),
+    ],
+)
+def test_fused_then_attached_then_baked(name: str, site: str) -> None:
+    torch.manual_seed(0)
+    net = getattr(QUANTIZABLE, name)(num_classes=10).eval()
+    plain = copy.deepcopy(net)
+    net.fuse_model()
+    for model in (net, plain):
+        attn.attach(model, attn.Half, site)
+    with torch.no_grad():
+        agrees(attn.bake(net)(images()), plain(images()))
+
+
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
+)
+def test_baked_then_fused_by_name() -> None:
+    net = attached("inner", "branch", "identity")
+    baked = attn.bake(net)
+    names = [["conv1", "bn1", "relu"]]
+    for block in (f"layer{i}.{j}" for i in (1, 2, 3, 4) for j in (0, 1)):
+        names += [[f"{block}.conv1", f"{block}.bn1"]]
+        names += [[f"{block}.conv2.layer", f"{block}.bn2.layer"]]
+    names += [[f"layer{i}.0.downsample.layer.{j}" for j in (0, 1)] for i in (2, 3, 4)]
+    fused = fuse_modules(baked, names)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fused.modules())
+    with torch.no_grad():
+        agrees(fused(images()), net(images()))
 
 
 # --- gain ---
