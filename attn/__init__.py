@@ -3,7 +3,8 @@
 The contract of nearly all: the first argument is the channel count, and (N, C, H, W) in is
 (N, C, H, W) out. Fusions take (shortcut, branch), operators stand for a 3x3 convolution, IEBN for a
 BatchNorm2d. A module whose constructor has `stage` or `size` is told, by the network it goes into,
-the stage (from 1) and the map's (H, W). `names()` lists them, `attach` puts one into any network.
+the stage (from 1) and the map's (H, W). `names()` lists the modules, `attach` puts one into any
+network, `bake` makes attached modules layers of the network.
 """
 
 from attn.aff import AFF, IAFF
@@ -49,6 +50,9 @@ from attn.sk import SK
 from attn.spa import SPA
 from attn.srm import SRM
 from attn.surgery.attach import attach, detach
+from attn.surgery.bake import bake
+from attn.surgery.gain import Gain, gained
+from attn.surgery.keys import rename_keys
 from attn.triplet import Triplet
 
 __all__ = [
@@ -81,6 +85,7 @@ __all__ = [
     "ExternalAttention",
     "FusedEpilogue",
     "GAUFuse",
+    "Gain",
     "Half",
     "Mechanism",
     "ResGlobCha",
@@ -98,6 +103,9 @@ __all__ = [
     "Triplet",
     "XplusAYforY",
     "attach",
+    "bake",
     "detach",
+    "gained",
     "names",
+    "rename_keys",
 ]

@@ -38,7 +38,8 @@ class EMA(nn.Module):
         scale, shift = self.norm(z)  # u = scale⊙z + shift
         x, v, z = (t.unflatten(1, (self.groups, -1)) for t in (x, v, z))
         weighted = v * _maps(a, x) + z * _maps(b * scale, x)
-        logits = len(a) * weighted.mean(2, keepdim=True) + _maps((b * shift).sum(2, True), x)
+        width = self.conv1x1.out_channels
+        logits = width * weighted.mean(2, keepdim=True) + _maps((b * shift).sum(2, True), x)
         return (x * logits.sigmoid()).flatten(1, 2)
 
     def gate_of_means(self, x: Tensor) -> Tensor:

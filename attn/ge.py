@@ -11,7 +11,10 @@ import math
 import torch
 from torch import Tensor, nn
 
+from attn.pixels import check_size
 from attn.reduction import hidden_channels
+
+torch.fx.wrap("check_size")  # recorded as a call: a proxy has no size to compare
 
 
 class Mean(nn.Module):
@@ -26,12 +29,14 @@ class Gather(nn.Module):
 
     def __init__(self, channels: int, size: tuple[int, int]) -> None:
         super().__init__()
+        self.size = tuple(size)
         self.weight = nn.Parameter(torch.empty(1, channels, *size))
         self.bn = nn.BatchNorm1d(channels)
         nn.init.normal_(self.weight, std=math.sqrt(2 / math.prod(size)))
 
     def forward(self, x: Tensor) -> Tensor:
-        gathered = (x * self.weight.to(x.dtype)).mean((2, 3)) * math.prod(self.weight.shape[2:])
+        check_size(x, self.size, "GE's gather")
+        gathered = (x * self.weight.to(x.dtype)).mean((2, 3)) * math.prod(self.size)
         return self.bn(gathered)
 
 

@@ -6,19 +6,26 @@ values, and no gradient flows through them.
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn import functional as F
 
 from attn.fused.contract import ClosedForm, MapMoments
 from attn.fused.moments import track
+from attn.pixels import check_size
+
+torch.fx.wrap("check_size")  # recorded as a call: a proxy has no size to compare
+
+LEAST = 2**-24  # the smallest positive number of float16; torch.fx cannot ask a type for its own
 
 
 def normalized(scale: Tensor) -> Tensor:
     """|γ|/Σ|γ|, cut from the graph: the weights of NAM's gates."""
     scale = scale.detach().abs()
-    return scale / scale.sum().clamp_min(torch.finfo(scale.dtype).tiny)  # 0/0 if all are zero
+    return scale / scale.sum().clamp_min(LEAST)  # 0/0 if all are zero
 
 
 class NAMChannelGate(nn.Module):
@@ -44,9 +51,11 @@ class NAMSpatialGate(nn.Module):
 
     def __init__(self, size: tuple[int, int]) -> None:
         super().__init__()
+        self.size = tuple(size)
         self.bn = nn.BatchNorm1d(math.prod(size))
 
     def forward(self, x: Tensor) -> Tensor:
+        check_size(x, self.size, "NAM's spatial gate")
         pixels = x.flatten(2).transpose(1, 2)  # (N, HW, C): BatchNorm1d takes pixels as channels
         return x * _weighted(self.bn, pixels).transpose(1, 2).reshape(x.shape).sigmoid()
 
@@ -92,4 +101,25 @@ class NAM(nn.Module):
 def _weighted(bn: nn.Module, x: Tensor) -> Tensor:
     """w⊙bn(x) without another pass over x."""
     w = normalized(bn.weight)
-    return functional_call(bn, {"weight": w * bn.weight, "bias": w * bn.bias}, (x,))
+    weight, bias = w * bn.weight, w * bn.bias
+    if bn.running_mean is None or (bn.training and not _is_plain(bn)):
+        return functional_call(bn, {"weight": weight, "bias": bias}, (x,))
+    if not bn.training:
+        return F.batch_norm(x, bn.running_mean, bn.running_var, weight, bias, eps=bn.eps)
+    state = bn.num_batches_tracked, bn.running_mean, bn.running_var
+    return _norm_in_training(x, state, weight, bias, bn.momentum, bn.eps)
+
+
+@torch.fx.wrap  # the count of batches is then part of the graph, and not of the tracing
+def _norm_in_training(
+    x: Tensor, state: Sequence[Tensor], weight: Tensor, bias: Tensor, momentum: float, eps: float
+) -> Tensor:
+    """What nn.BatchNorm2d does in training, without functional_call, which stops torch.fx."""
+    batches, mean, var = state
+    batches.add_(1)
+    return F.batch_norm(x, mean, var, weight, bias, True, momentum, eps)
+
+
+def _is_plain(bn: nn.Module) -> bool:
+    """Whether nothing took the place of our norm, as SyncBatchNorm does, and nobody changed it."""
+    return type(bn) in (nn.BatchNorm1d, nn.BatchNorm2d) and bn.momentum is not None

@@ -51,7 +51,7 @@ class PSA(nn.Module):
         maps = [branch(x) for branch in self.branches]
         gates = torch.stack([self.se(f.mean((2, 3))).sigmoid() for f in maps], 1)
         weights = gates.softmax(1)[..., None, None].unbind(1)
-        return torch.cat([a * f for a, f in zip(weights, maps, strict=True)], 1)
+        return torch.cat([weights[i] * f for i, f in enumerate(maps)], 1)
 
 
 def _check(

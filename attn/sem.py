@@ -61,7 +61,7 @@ class SEM(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         means = x.mean((2, 3))
         switches = self.decision(means).sigmoid().split(1, dim=1)
-        logits = [s * f(means) for s, f in zip(switches, self.operators, strict=True)]
+        logits = [switches[i] * f(means) for i, f in enumerate(self.operators)]
         gate = math.prod([logit.sigmoid() for logit in logits])
         return x * gate.to(x.dtype)[:, :, None, None]
 

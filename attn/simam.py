@@ -8,6 +8,8 @@ pixel, which it has not, is 0 here.
 
 from torch import Tensor, nn
 
+from attn.pixels import bessel
+
 
 class SimAM(nn.Module):
     """y = x⊙σ(d²/(4(v + λ)) + ½), with d = x − μ and v its variance (n − 1 below), per map."""
@@ -17,8 +19,7 @@ class SimAM(nn.Module):
         self.energy_lambda = energy_lambda
 
     def forward(self, x: Tensor) -> Tensor:
-        pixels = x.shape[2] * x.shape[3]
         squares = (x - x.mean((2, 3), keepdim=True)).square()
-        variance = squares.mean((2, 3), keepdim=True) * (pixels / max(pixels - 1, 1))
+        variance = squares.mean((2, 3), keepdim=True) * bessel(x.shape[2] * x.shape[3])
         scale = 0.25 / (variance + self.energy_lambda)
         return x * (squares * scale + 0.5).sigmoid()

@@ -50,7 +50,7 @@ class SK(nn.Module):
         means = sum(u.mean((2, 3)) for u in maps)  # of ΣUᵢ, without a map to hold the sum
         logits = self.select(self.relu(self.bn(self.squeeze(means))))
         weights = logits.unflatten(1, (len(maps), -1)).softmax(1)[..., None, None].unbind(1)
-        return sum(a * u for a, u in zip(weights, maps, strict=True))
+        return sum(weights[i] * u for i, u in enumerate(maps))
 
 
 def _least(choice: int | Sequence[int], stage: int | None) -> int:

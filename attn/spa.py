@@ -27,19 +27,21 @@ class Pyramid(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         _, c, h, w = x.shape
-        rows = self.averages(h, x) @ x.movedim(1, -1).flatten(2)  # (N, Σside, W·C)
-        rows = rows.unflatten(2, (w, c)).split(self.sides, 1)
-        averages = self.averages(w, x).split(self.sides)
-        maps = [(a @ row).movedim(-1, 1) for a, row in zip(averages, rows, strict=True)]
+        rows = averages(self.cells, h, x) @ x.movedim(1, -1).flatten(2)  # (N, Σside, W·C)
+        rows = rows.unfold(2, c, c).split(self.sides, 1)  # unflatten asks torch.export what W is
+        columns = averages(self.cells, w, x).split(self.sides)
+        maps = [(columns[i] @ rows[i]).movedim(-1, 1) for i in range(len(self.sides))]
         return torch.cat([m.flatten(1) for m in maps], 1)
 
-    def averages(self, length: int, x: Tensor) -> Tensor:
-        """(Σside, length): what each cell's mean takes from each of `length` pixels in a line."""
-        i, side = self.cells.unbind(1)
-        start, stop = i * length // side, ((i + 1) * length + side - 1) // side
-        pixel = torch.arange(length, device=x.device)
-        inside = (start <= pixel) & (pixel < stop)
-        return inside.to(x.dtype) / (stop - start)
+
+@torch.fx.wrap  # which has no arange of a length that is a proxy
+def averages(cells: Tensor, length: int, x: Tensor) -> Tensor:
+    """(Σside, length): what each cell's mean takes from each of `length` pixels in a line."""
+    i, side = cells.unbind(1)
+    start, stop = i * length // side, ((i + 1) * length + side - 1) // side
+    pixel = torch.arange(length, device=x.device)
+    inside = (start <= pixel) & (pixel < stop)
+    return inside.to(x.dtype) / (stop - start)
 
 
 class SPA(nn.Module):

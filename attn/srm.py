@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from attn.fused.contract import ClosedForm
+from attn.pixels import bessel
 
 EPS = 1e-5
 
@@ -29,7 +30,7 @@ class SRM(nn.Module):
         return x * gate.to(x.dtype)[:, :, None, None]
 
     def integrate(self, mean: Tensor, var: Tensor, pixels: int) -> Tensor:
-        std = (var * (pixels / max(pixels - 1, 1)) + EPS).sqrt()
+        std = (var * bessel(pixels) + EPS).sqrt()
         return self.bn(self.style[0] * mean + self.style[1] * std)
 
     def closed_form(self) -> ClosedForm:

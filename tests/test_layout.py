@@ -46,7 +46,7 @@ BELOW = {  # wing -> the wings of its package that it may import
     "engine.benchmark": FOUNDATION | {"engine.datasets", "engine.training"},
     "attn": {"attn.fused", "attn.surgery"},
     "attn.fused": set(),
-    "attn.surgery": set(),
+    "attn.surgery": {"attn.fused"},
     "models": set(),
     "report": set(),
     "report.formats": {"report"},

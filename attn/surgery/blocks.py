@@ -22,11 +22,16 @@ Place = str | Callable[[nn.Module], str]
 Blocks = Mapping[type[nn.Module], Mapping[str, Place]]
 
 
-def _by_container(blocks: Mapping[str, nn.Module]) -> list[int]:
-    """Blocks of one stage lie in one module, such as `layer1`."""
-    parents = [_parent(name) for name in blocks]
-    order = list(dict.fromkeys(parents))
-    return [order.index(parent) + 1 for parent in parents]
+def by_container(blocks: Mapping[str, nn.Module]) -> list[int]:
+    """Blocks of one stage lie in one module, such as `layer1`.
+
+    A container that lies deeper than another is a part of a stage, as each branch of an HRNet is.
+    """
+    parents = [_parent(name).split(".") for name in blocks]
+    depth = min(len(parent) for parent in parents)
+    stages = [tuple(parent[:depth]) for parent in parents]
+    order = list(dict.fromkeys(stages))
+    return [order.index(stage) + 1 for stage in stages]
 
 
 def _by_resolution(blocks: Mapping[str, nn.Module]) -> list[int]:
@@ -73,7 +78,7 @@ class Kind:
     children: str
     width: Place
     sites: Mapping[str, Place]
-    stages: Callable[[Mapping[str, nn.Module]], list[int]] = _by_container
+    stages: Callable[[Mapping[str, nn.Module]], list[int]] = by_container
     shortcut: str = ""
     own: type[nn.Module] | None = None  # the class itself, where the user has named it
 
@@ -137,6 +142,10 @@ class Block:
     module: nn.Module
     kind: Kind
     stage: int
+
+    @property
+    def container(self) -> str:
+        return _parent(self.name)
 
     def sites(self) -> str:
         return ", ".join(site for site in SITES if site in (*self.kind.sites, *OUTSIDE))

@@ -1,22 +1,22 @@
 """Where in a network the map of a site is: the layer to hook, its channels, its size.
 
-Why hooks: to wrap a layer renames its keys, and a `forward` of our own for each class of block ties
-us to the versions of two libraries. A hook is a `partial` of a function of this file, so it goes
-where the network goes: deepcopy, pickle, torch.compile, torch.export, torch.jit.trace. Nothing here
-changes the network, but for the hook that a point is asked to set.
+Why hooks: a layer that is wrapped has other keys, and a `forward` of our own for each class of
+block would depend on the versions of two libraries. A hook is an object of a class of this file, so
+the hook follows the network through deepcopy, pickle, torch.compile, torch.export and
+torch.jit.trace. Nothing here changes the network, except the hook that a point sets.
 """
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, pairwise
+from itertools import chain, pairwise, takewhile
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.hooks import RemovableHandle
 
-from attn.surgery.blocks import OUTSIDE, Block, Place, join
+from attn.surgery.blocks import OUTSIDE, Block, Place, by_container, join
 
 
 class PlainShortcut(nn.Identity):
@@ -34,10 +34,10 @@ class Point:
     before: bool = False
 
     def hook(self, function: Callable[[Tensor], Tensor]) -> RemovableHandle:
-        """Let `function` have the map, and the network go on with what it returns."""
+        """`function` gets the map, and the network goes on with what `function` returns."""
         if self.before:
-            return self.host.register_forward_pre_hook(partial(_before, function))
-        return self.host.register_forward_hook(partial(_after, function))
+            return self.host.register_forward_pre_hook(Before(function))
+        return self.host.register_forward_hook(After(function))
 
     def inside_network(self) -> "Point":
         """Itself, or the end of the block, of the same size, until its host is inserted."""
@@ -45,14 +45,42 @@ class Point:
         return replace(self, host=self.block.module) if plain else self
 
 
-def _before(function: Callable[[Tensor], Tensor], host: nn.Module, args: tuple) -> Tensor:
-    return function(*args)
+class Hook:
+    """A hook of `attach`."""
+
+    @property
+    def __name__(self) -> str:
+        """torch.jit.script asks each hook for its name, and nobody else needs the name."""
+        raise AttributeError(
+            "torch.jit.script cannot compile the hooks of attn.attach: script attn.bake(model)"
+        )
 
 
-def _after(
-    function: Callable[[Tensor], Tensor], host: nn.Module, args: tuple, output: Tensor
-) -> Tensor:
-    return function(output)
+class FunctionHook(Hook):
+    """A hook that calls `function`, which is attention or notes the size of a map."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        self.function = function
+
+
+class Before(FunctionHook):
+    """The function's result is the input of the host."""
+
+    def __call__(self, host: nn.Module, args: tuple) -> Tensor:
+        return self.function(*args)
+
+
+class After(FunctionHook):
+    """The function's result is the output of the host."""
+
+    def __call__(self, host: nn.Module, args: tuple, output: Tensor) -> Tensor:
+        if not isinstance(output, Tensor):
+            raise TypeError(
+                f"attention takes one map, and {type(host).__name__} returns a "
+                f"{type(output).__name__}: choose another site, or name a layer that returns a "
+                'map, as in attach(..., blocks={MyBlock: {"branch": "bn2"}})'
+            )
+        return self.function(output)
 
 
 def choose(
@@ -72,7 +100,21 @@ def choose(
     if not chosen:
         asked = numbers if stages is None else list(stages)
         raise ValueError(f"{type(model).__name__} has no {site} in stages {asked}: choose others")
+    if site == "stage" and blocks[0].kind.stages is by_container:
+        _check_ends(model, blocks, chosen)
     return chosen
+
+
+def _check_ends(model: nn.Module, blocks: Sequence[Block], ends: Sequence[Block]) -> None:
+    """ValueError if a stage has several containers, which may run side by side, as in an HRNet."""
+    for end in ends:
+        there = sorted({block.container for block in blocks if block.stage == end.stage})
+        if len(there) > 1:
+            raise ValueError(
+                f"{type(model).__name__} holds the blocks of stage {end.stage} in {there[0]}, ..., "
+                f"{there[-1]}, and attach cannot tell where the stage ends: choose another site, "
+                'or name what ends a stage, as in blocks={MyStage: {"branch": "last_conv"}}'
+            )
 
 
 def locate(model: nn.Module, block: Block, site: str) -> Point:
@@ -88,7 +130,7 @@ def locate(model: nn.Module, block: Block, site: str) -> Point:
     if path == block.kind.shortcut and getattr(block.module, path) is None:
         return Point(block, PlainShortcut(), place, _width(block))
     host = _layer(block, path)
-    channels = _channels(host, before) if site == "inner" else _width(block)
+    channels = _channels_at(block, path, before) if site == "inner" else _width(block)
     return Point(block, host, place, channels, before)
 
 
@@ -108,13 +150,22 @@ def _layer(block: Block, path: str) -> nn.Module:
 
 
 def _width(block: Block) -> int:
-    path, before = _read(block.kind.width, block.module)
-    return _channels(_layer(block, path), before)
+    return _channels_at(block, *_read(block.kind.width, block.module))
+
+
+def _channels_at(block: Block, path: str, before: bool) -> int:
+    """An identity, as the fusion of layers leaves, has the channels of the layer before it."""
+    layer = _layer(block, path)
+    if type(layer) is nn.Identity and not before:
+        modules = [module for _, module in block.module.named_modules()][1:]
+        earlier = modules[: modules.index(layer)]
+        layer = next((m for m in reversed(earlier) if _weighted_layers(m)), layer)
+    return _channels(layer, before)
 
 
 def _channels(layer: nn.Module, before: bool) -> int:
     """Of the map that `layer` returns, by its last weight, or that it gets, by its first."""
-    layers = [m for m in layer.modules() if isinstance(getattr(m, "weight", None), Tensor)]
+    layers = _weighted_layers(layer)
     if not layers:
         raise ValueError(f"{layer} does not tell its channels: name a convolution or a norm")
     first, last = layers[0], layers[-1]
@@ -123,19 +174,35 @@ def _channels(layer: nn.Module, before: bool) -> int:
     return getattr(last, "out_channels", len(last.weight))
 
 
+def _weighted_layers(layer: nn.Module) -> list[nn.Module]:
+    return [m for m in layer.modules() if isinstance(getattr(m, "weight", None), Tensor)]
+
+
 def _tail(model: nn.Module, block: Block) -> tuple[str, nn.Module]:
-    """The last layer with weights after the last block and before what pools or classifies."""
+    """The last layer with weights in the backbone, after the last block and before what pools.
+
+    The backbone is the smallest module that holds the first convolution and the last block. So the
+    layers of a segmentation network or of a detector that come after the backbone do not count.
+    """
+    backbone = _backbone(model, block)
     name, module, path = block.name, block.module, block.name
-    while path:
+    while path != backbone:
         path, _, last = path.rpartition(".")
         siblings = list(model.get_submodule(path).named_children())
         names = [sibling for sibling, _ in siblings]
         for sibling, layer in siblings[names.index(last) + 1 :]:
             if any("Pool" in type(m).__name__ or isinstance(m, nn.Linear) for m in layer.modules()):
                 return name, module
-            if next(layer.parameters(), None) is not None:
+            is_called = not isinstance(layer, nn.ModuleList | nn.ModuleDict)
+            if is_called and next(layer.parameters(), None) is not None:
                 name, module = join(path, sibling), layer
     return name, module
+
+
+def _backbone(model: nn.Module, last: Block) -> str:
+    first = next(name for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
+    pairs = zip(first.split("."), last.container.split("."), strict=False)
+    return ".".join(name for name, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def sizes(
@@ -158,7 +225,19 @@ def sizes(
     try:
         with torch.no_grad():
             functional_call(model, meta, (images,))
+    except Exception as error:  # of the forward pass of anybody's network
+        raise ValueError(_no_sizes(model, images)) from error
     finally:
         for handle in handles:
             handle.remove()
+    if len(seen) < len(points):
+        raise ValueError(_no_sizes(model, images))
     return [seen[index] for index in range(len(points))]
+
+
+def _no_sizes(model: nn.Module, images: Tensor) -> str:
+    return (
+        f"image_size={tuple(images.shape[2:])}: {type(model).__name__} does not run all its "
+        f"blocks on images of shape {tuple(images.shape)}. A detector resizes its images: call "
+        "attach(model.backbone, ..., image_size=...) with the size that its backbone gets"
+    )

@@ -74,7 +74,11 @@ def test_every_public_module_has_a_name():
     others = {
         attn.names,
         attn.attach,
+        attn.bake,
         attn.detach,
+        attn.gained,
+        attn.rename_keys,
+        attn.Gain,
         attn.Mechanism,
         attn.FusedEpilogue,
         nn.Identity,

@@ -85,7 +85,9 @@ def test_theta_minus_takes_maps_of_any_size():
 
 
 def test_theta_takes_maps_of_one_size(x):
-    with pytest.raises(RuntimeError, match="size"):
+    with pytest.raises(
+        ValueError, match=r"GE's gather has .* of 4x4 maps, and got a map of 2x3: build"
+    ):
         GE(4, "theta", size=(4, 4)).double()(x)
 
 

@@ -1,6 +1,10 @@
+import copy
+
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
+from torchvision.ops import FrozenBatchNorm2d
 
 from attn import NAM
 
@@ -138,3 +142,27 @@ def test_folding_leaves_the_batch_norm_as_it_was(randomize, x):
     module(x)
     assert module.channel.bn.num_batches_tracked == 1
     assert all(map(torch.equal, before, module.parameters()))
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("momentum", [0.1, None])
+@pytest.mark.parametrize("track", [True, False])
+def test_the_norm_may_average_in_each_way_that_torch_has(training, momentum, track):
+    gate = NAM(8).channel
+    gate.bn = nn.BatchNorm2d(8, momentum=momentum, track_running_stats=track)
+    nn.init.normal_(gate.bn.weight)
+    gate.train(training)
+    norm, x = copy.deepcopy(gate.bn), torch.randn(4, 8, 3, 3)
+    w = gate.bn.weight.abs() / gate.bn.weight.abs().sum()
+    torch.testing.assert_close(gate(x), x * (w[:, None, None] * norm(x)).sigmoid())
+    for one, other in zip(gate.bn.buffers(), norm.buffers(), strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_norm_may_be_frozen(randomize, training):
+    gate, x = randomize(NAM(8)).eval().channel, torch.randn(4, 8, 3, 3).double()
+    expected, frozen = gate(x), FrozenBatchNorm2d(8).double()
+    frozen.load_state_dict(gate.bn.state_dict(), strict=False)
+    gate.bn = frozen
+    torch.testing.assert_close(gate.train(training)(x), expected)

@@ -2,7 +2,7 @@
 
 import copy
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import pytest
@@ -258,6 +258,65 @@ def test_places_in_timm(name: str, site: str, place: str) -> None:
     detach(model)
 
 
+SEGMENTATION, DETECTION = torchvision.models.segmentation, torchvision.models.detection
+
+
+def untrained(build: Callable[..., nn.Module], **options: object) -> nn.Module:
+    with torch.device("meta"):
+        return build(weights=None, weights_backbone=None, **options).eval()
+
+
+@pytest.mark.parametrize(
+    ("build", "options", "place", "channels"),
+    [
+        (SEGMENTATION.fcn_resnet50, {}, "backbone.layer4.2", 2048),
+        (SEGMENTATION.fcn_resnet50, {"aux_loss": True}, "backbone.layer4.2", 2048),
+        (SEGMENTATION.deeplabv3_mobilenet_v3_large, {}, "backbone.16", 960),
+        (SEGMENTATION.lraspp_mobilenet_v3_large, {}, "backbone.16", 960),
+        (DETECTION.retinanet_resnet50_fpn, {}, "backbone.body.layer4.2", 2048),
+        (DETECTION.fcos_resnet50_fpn, {}, "backbone.body.layer4.2", 2048),
+        (DETECTION.fasterrcnn_resnet50_fpn, {}, "backbone.body.layer4.2", 2048),
+        (DETECTION.ssdlite320_mobilenet_v3_large, {}, "backbone.features.1.3", 480),
+    ],
+)
+def test_the_head_is_the_last_map_of_the_backbone(
+    build: Callable[..., nn.Module], options: dict, place: str, channels: int
+) -> None:
+    model = untrained(build, **options)
+    row = attach(model, nn.Identity, "head").rows[0]
+    assert (row.place, row.channels, row.stage) == (f"after {place}", channels, 4)
+
+
+def test_the_size_of_a_detectors_maps_is_asked_of_its_backbone() -> None:
+    model = untrained(DETECTION.retinanet_resnet50_fpn)
+    with pytest.raises(ValueError, match=r"RetinaNet does not run .*: call attach\(model.backbone"):
+        attach(model, Same, image_size=64)
+    assert detach(model) == 0
+    report = attach(model.backbone, Same, image_size=64)
+    assert inserted(model.backbone, report)[-1].shape == (2048, 2, 2)
+
+
+def test_branches_of_an_hrnet_are_no_stages() -> None:
+    with torch.device("meta"):
+        model = pytest.importorskip("timm").create_model("hrnet_w18_small").eval()
+    stages = {row.name.split(".")[0]: row.stage for row in attach(model, nn.Identity).rows}
+    assert stages == {"layer1": 1, "stage2": 2, "stage3": 3, "stage4": 4, "incre_modules": 5}
+    assert attach(model, nn.Identity, "head").rows[0].place == "after final_layer"
+    with pytest.raises(ValueError, match=r"stage 2 in stage2.0.*cannot tell.*as in blocks=\{"):
+        attach(model, nn.Identity, "stage")
+
+
+def test_a_layer_that_returns_no_map_is_refused() -> None:
+    class Pair(Mine):
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return x, super().forward(x)
+
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), Pair(8))
+    attach(model, attn.Half, "post", blocks={Pair: MINE})
+    with pytest.raises(TypeError, match=r"takes one map, and Pair returns a tuple: .* blocks=\{"):
+        logits(model)
+
+
 def test_strides_in_the_attention_of_timm_are_not_the_networks() -> None:
     model = build("timm", "mobilenetv4_hybrid_medium")
     stages = {row.name.split(".")[1]: row.stage for row in attach(model, nn.Identity).rows}
@@ -335,7 +394,10 @@ def test_a_factory_is_told_stage_and_size(resnet: nn.Module) -> None:
 
 
 def test_sizes_that_do_not_fit_leave_no_hook(resnet: nn.Module) -> None:
-    with pytest.raises(RuntimeError):
+    message = (
+        r"image_size=\(0, 0\): ResNet does not run all its blocks on images of shape \(2, 3, 0"
+    )
+    with pytest.raises(ValueError, match=message):
         attach(resnet, Same, image_size=0)
     assert not any(module._forward_hooks for module in resnet.modules())
 

@@ -1,0 +1,109 @@
+"""Every mechanism of conf/attn, in a network, through each of torch's tracers: the same numbers."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+
+import attn
+import conf
+from models import Add, ResNet, Slots, conv3x3
+from models.resnet import BasicBlock
+from models.slots import composed
+
+CONF = Path(conf.__file__).parent / "attn"
+NAMES = sorted(file.stem for file in CONF.glob("*.yaml"))
+SIZE = 8
+PER_PIXEL = {"ge"}  # files whose mechanism has a weight for each pixel: maps of one size alone
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
+)
+
+
+def images(n: int = 2, height: int = SIZE, width: int = SIZE) -> Tensor:
+    return torch.randn(n, 3, height, width, generator=torch.Generator().manual_seed(n))
+
+
+def randomized(model: nn.Module) -> nn.Module:
+    """Parameters and running statistics away from their start: no gate is a constant."""
+    generator = torch.Generator().manual_seed(2)
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():
+            noise = 0.3 * torch.randn(value.shape, generator=generator)
+            value.add_(noise.abs() if name.endswith("running_var") else noise)
+    return model.eval()
+
+
+def network(name: str, **options: object) -> nn.Module:
+    """A network of two blocks with what conf/attn/NAME.yaml puts into the slots."""
+    torch.manual_seed(0)
+    chosen = OmegaConf.load(CONF / f"{name}.yaml")
+    plain = {"sites": [], "fusion": Add, "conv": conv3x3, "norm": nn.BatchNorm2d}
+    slots = Slots(epilogue=composed, **(plain | instantiate(chosen, _convert_="all")))
+    widths, shape = (128, 128), {"stem": "cifar", "image_size": SIZE, "num_classes": 5}
+    return randomized(ResNet(BasicBlock, (1, 1), widths, 1, 16, slots=slots, **shape))
+
+
+@pytest.fixture(params=NAMES)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+def jit_trace(net: nn.Module, resizable: bool) -> Callable[[Tensor], Tensor]:
+    return torch.jit.trace(net, images())
+
+
+def fx_trace(net: nn.Module, resizable: bool) -> Callable[[Tensor], Tensor]:
+    return torch.fx.symbolic_trace(net)
+
+
+def export(net: nn.Module, resizable: bool) -> Callable[[Tensor], Tensor]:
+    free = {0: torch.export.Dim("batch", min=1, max=64)}
+    if resizable:
+        free |= {i: torch.export.Dim(side, min=4, max=512) for i, side in ((2, "h"), (3, "w"))}
+    return torch.export.export(net, (images(),), dynamic_shapes=(free,)).module()
+
+
+@pytest.mark.parametrize("trace", [jit_trace, fx_trace, export])
+def test_a_trace_computes_what_the_network_computes(name: str, trace: Callable) -> None:
+    net, resizable = network(name), name not in PER_PIXEL
+    other_sizes = [(1, 12, 7)] if resizable else []
+    with torch.no_grad():
+        traced = trace(net, resizable)
+        for shape in [(3, SIZE, SIZE), (1, SIZE, SIZE), *other_sizes]:
+            x = images(*shape)
+            wanted = net(x)
+            atol = 1e-5 * wanted.abs().max().item()
+            torch.testing.assert_close(traced(x), wanted, rtol=1e-4, atol=atol)
+
+
+PIXELS = {
+    "GE's gather": lambda channels: attn.GE(channels, size=(6, 5)),
+    "NAM's spatial gate": lambda channels: attn.NAM(channels, spatial=True, size=(6, 5)),
+}
+
+
+@pytest.mark.parametrize("owner", PIXELS)
+def test_a_weight_per_pixel_is_not_traced_for_other_sizes(owner: str) -> None:
+    module, x = PIXELS[owner](32).eval(), torch.randn(2, 32, 6, 5)
+    free = {2: torch.export.Dim("h", min=4, max=512)}
+    with pytest.raises(ValueError, match=f"{owner} has .*: export the network with a fixed height"):
+        torch.export.export(module, (x,), dynamic_shapes=(free,))
+    traced = torch.fx.symbolic_trace(module)
+    with pytest.raises(ValueError, match=f"{owner} has .* 6x5 maps, and got a map of 6x6: build"):
+        traced(torch.randn(2, 32, 6, 6))
+    with torch.no_grad():
+        assert torch.equal(traced(x), module(x))
+
+
+def test_nam_is_traced_in_training_too() -> None:
+    net = network("nam").train()
+    traced = torch.fx.symbolic_trace(copy.deepcopy(net))
+    assert torch.equal(traced(images()), net(images()))
+    state = traced.state_dict()
+    assert all(torch.equal(state[key], value) for key, value in net.state_dict().items())
