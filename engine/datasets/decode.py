@@ -2,11 +2,14 @@
 
 import os
 import stat
+import warnings
 
 from PIL import Image
 
 FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")  # some other readers start programs
 SUFFIXES = (".bmp", ".jfif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # twice as large: error
 
 
 class Unreadable(ValueError):

@@ -22,38 +22,48 @@ from engine.errors import ConfigError, RunError
 from engine.signals import exit_on_signals
 from scripts.cli.compose import UnknownName, check_names, count_classes, defaults_of
 from scripts.cli.messages import translated
-from scripts.cli.overrides import CONF, sweep_flag_first, to_hydra, wrong_flag
+from scripts.cli.overrides import CONF, flags_last, to_hydra, wrong_flag
+from scripts.cli.terminal import printable, use_ascii_signs_where_needed, written_out
 
 
 def run_app(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Compose `config_name` with the words of the command line; call `task` once for each run."""
     exit_on_signals()
+    use_ascii_signs_where_needed()
     _require_hydra_that_runs()
     _prepare_words(config_name)
     _prepare_libraries()
     version = {} if hydra.__version__ >= "1.4" else {"version_base": "1.3"}
     decorate = hydra.main(config_path=str(CONF), config_name=config_name, **version)
+    with written_out():
+        _answered(decorate(_in_one_line(task, config_name)))
+
+
+def _answered(command: Callable[[], Any]) -> None:
+    """Call the command; an error outside of its jobs ends the process with one line."""
     try:
-        decorate(_in_one_line(task, config_name))()
+        command()
     except (HydraException, OmegaConfBaseException) as error:
         sys.exit(refuse(translated(error)))
     except (ValueError, AssertionError, AttributeError) as error:  # wrong options of Hydra itself
         if _in_job(error):
             raise
         sys.exit(refuse(translated(error)))
+    except RecursionError as error:
+        if _in_job(error):
+            raise
+        sys.exit(refuse("the command line is nested too deeply"))
     except RunError as error:
         sys.exit(error.exit_code)  # the job of the sweep printed the message
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # the reader of the output has ended, as in --help | head
-        os._exit(141)
 
 
 def refuse(message: str) -> int:
     """Print the one line that says why the command does not run; return its exit code, 2."""
     rank = os.environ.get("RANK", "0")
     if rank == "0" or not rank.isdecimal():  # all ranks of a run have the same command line
-        print(f"{Path(sys.argv[0]).name}: {message}", file=sys.stderr)
+        print(f"{Path(sys.argv[0]).name}: {printable(message)}", file=sys.stderr)
     return ConfigError.exit_code
 
 
@@ -62,8 +72,9 @@ def _in_one_line(task: Callable[[DictConfig], Any], config_name: str) -> Callabl
 
     def job(cfg: DictConfig) -> Any:
         try:
-            check_names(cfg, defaults_of(config_name))
-            return task(cfg)
+            with written_out():
+                check_names(cfg, defaults_of(config_name))
+                return task(cfg)
         except (RunError, HydraException, OmegaConfBaseException) as error:
             refusal = error if isinstance(error, RunError) else ConfigError(translated(error))
             refuse(str(refusal))
@@ -85,7 +96,7 @@ def _prepare_words(config_name: str) -> None:
     try:
         if wrong := wrong_flag(sys.argv[1:], config_name):
             raise ConfigError(wrong)
-        sys.argv[1:] = sweep_flag_first(map(to_hydra, sys.argv[1:]))
+        sys.argv[1:] = flags_last([to_hydra(word) for word in sys.argv[1:]])
     except ConfigError as error:
         sys.exit(refuse(str(error)))
 

@@ -20,6 +20,10 @@ GROUPS = tuple(sorted(f.name for f in CONF.iterdir() if f.is_dir() and f.name !=
 NOT_A_CHOICE = re.compile(r"null|true|false|[-+\d\[][^']*")
 SWEEP = ("-m", "--multirun")
 HYDRA = "cfg config- experimental help hydra- info multirun package resolve run shell-c version"
+WITH_VALUE = (  # the next word is theirs
+    "--cfg", "-c", "--info", "-i", "--package", "-p", "--config-name", "-cn",
+    "--config-path", "-cp", "--config-dir", "-cd", "--experimental-rerun",
+)  # fmt: skip
 FLAGS = tuple(f"--{flag}" for flag in HYDRA.split())
 
 
@@ -84,9 +88,15 @@ def _check_choice(group: str, value: str) -> None:
             raise ConfigError(f"{group}={choice}: a choice is a name in conf/{group}, such as none")
 
 
-def sweep_flag_first(words: Iterable[str]) -> list[str]:
-    """The same words, `-m` first: argparse takes no words on both sides of a flag."""
-    return sorted(words, key=lambda word: word not in SWEEP)
+def flags_last(words: Sequence[str]) -> list[str]:
+    """The same words, `key=value` first: argparse takes no words behind a flag with a value."""
+    values, flags, after = [], [], ""
+    for word in words:
+        is_flag = word.startswith("-")
+        taken = after in WITH_VALUE and not is_flag and "=" not in word
+        (flags if is_flag or taken else values).append(word)
+        after = word if is_flag else ""
+    return values + flags
 
 
 def wrong_flag(words: Sequence[str], config_name: str) -> str | None:

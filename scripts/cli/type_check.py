@@ -2,13 +2,13 @@
 
 import importlib
 import inspect
-import math
 from collections.abc import Collection, Iterator, Mapping
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 from engine.errors import ConfigError
 
+LARGEST = 1.7e308  # a float holds no more; an int may
 WORDS = {
     bool: "true or false",
     int: "a whole number",
@@ -33,7 +33,7 @@ def check_options(options: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
 
 
 def fits(value: Any, annotation: Any) -> bool:
-    """Whether a value from YAML can be what the annotation says; NaN, ∞ and "" never are."""
+    """Whether a value from YAML can be what the annotation says; NaN, infinity and "" never are."""
     if annotation in (inspect.Parameter.empty, Any):
         return True
     origin = get_origin(annotation)
@@ -70,7 +70,9 @@ def _is(value: Any, kind: type) -> bool:
     if isinstance(value, bool) and kind is not bool:
         return False
     if kind is float:
-        return isinstance(value, int | float) and math.isfinite(value)
+        return isinstance(value, int | float) and abs(value) <= LARGEST
+    if kind is int:
+        return isinstance(value, int) and abs(value) < 2**63
     return isinstance(value, kind) and value != ""
 
 

@@ -1,4 +1,6 @@
 import os
+import runpy
+import warnings
 
 import numpy as np
 import pytest
@@ -58,3 +60,12 @@ def test_more_spellings_of_suffixes_are_read(tmp_path, name):
     form = "JPEG" if name == "x.jfif" else "TIFF"
     Image.new("RGB", (2, 2), (9, 9, 9)).save(tmp_path / name, form)
     assert np.array(decode(tmp_path / name)).mean() == 9
+
+
+def test_a_large_image_is_read_without_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    Image.new("RGB", (4, 4)).save(tmp_path / "x.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        module = runpy.run_path(decode.__code__.co_filename)  # pytest resets the module's filter
+        assert module["decode"](tmp_path / "x.png").size == (4, 4)

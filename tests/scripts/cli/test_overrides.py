@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import ConfigError
-from scripts.cli.overrides import sweep_values, to_hydra
+from scripts.cli.overrides import flags_last, sweep_values, to_hydra
 
 
 def test_to_hydra_leaves_choices_flags_and_hydras_own_alone():
@@ -55,3 +55,18 @@ def test_lists_and_words_are_told_apart_as_in_a_sweep():
 def test_a_value_that_is_none_is_refused():
     with pytest.raises(ConfigError, match=r"model=a=b: this value cannot be read"):
         sweep_values("model", "a=b")
+
+
+@pytest.mark.parametrize(
+    ("words", "ordered"),
+    [
+        (["a=1", "-m", "b=2"], ["a=1", "b=2", "-m"]),
+        (["--cfg", "job", "a=1"], ["a=1", "--cfg", "job"]),
+        (["--info", "a=1"], ["a=1", "--info"]),
+        (["--info", "config", "a=1"], ["a=1", "--info", "config"]),
+        (["-c", "job", "-p", "recipe", "a=1"], ["a=1", "-c", "job", "-p", "recipe"]),
+        (["a", "b"], ["a", "b"]),
+    ],
+)
+def test_words_come_before_flags(words, ordered):
+    assert flags_last(words) == ordered
