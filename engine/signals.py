@@ -1,18 +1,40 @@
 """SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 outside of training: they end the process, or do nothing.
 
 engine.training.interruption handles these signals during training.
+
+The processes of a sweep end together: the first process ends its children and waits, and a child
+whose parent has ended, however that ended, gets SIGTERM.
 """
 
 import os
 import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from types import FrameType
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+FORWARDED = 5.0  # seconds in which a parent passes on a signal that its children already had
+LOOK = 0.5  # seconds between two looks at the parent
+PATIENCE = 60.0  # seconds in which a child may save and end
 
 
-def exit_on_signals() -> None:
-    """From now on these signals end the process by SystemExit."""
+class _Family:
+    """What this process knows of its sweep: its parent, if that passes signals on; its children."""
+
+    has_parent = False
+
+    @staticmethod
+    def children() -> Collection[int]:
+        """The numbers of the processes to which signals are passed on."""
+        return ()
+
+
+def exit_on_signals(children: Callable[[], Collection[int]] = _Family.children) -> None:
+    """From now on these signals end the process by SystemExit, after its `children`."""
+    _Family.children = staticmethod(children)
     for number in SIGNALS:
         signal.signal(number, _leave)
 
@@ -23,11 +45,62 @@ def ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def end_with_parent() -> None:
+    """From now on this process gets SIGTERM when its parent has ended."""
+    if not _Family.has_parent:
+        _Family.has_parent = True
+        threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+
+
+def is_passed_on(since: float) -> bool:
+    """Whether a second signal, after one at `since` (monotonic), is the first one once more."""
+    return _Family.has_parent and time.monotonic() - since < FORWARDED
+
+
+def end(children: Collection[int]) -> None:
+    """Send SIGTERM to these processes, and wait until they have ended.
+
+    SIGTERM for every signal: joblib's processes ignore SIGINT.
+    """
+    for child in children:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGTERM)
+    deadline = time.monotonic() + PATIENCE
+    for child in children:
+        while not _has_ended(child) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+
+def _has_ended(child: int) -> bool:
+    """Whether a child has ended; its parent's other code still learns how (WNOWAIT)."""
+    try:
+        return os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(LOOK)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _leave(number: int, frame: FrameType | None) -> None:
+    came = time.monotonic()
+
+    def again(second: int, frame: FrameType | None) -> None:
+        if not is_passed_on(came):
+            os._exit(128 + second)
+
     for each in SIGNALS:
-        signal.signal(each, lambda second, frame: os._exit(128 + second))
-    announce(number, "leaving; run the same command to go on")
-    raise SystemExit(128 + number)
+        signal.signal(each, again)
+    children = _Family.children()
+    if children:
+        announce(number, "ending the sweep; its runs save first")
+    else:
+        announce(number, "leaving; run the same command to go on")
+    end(children)
+    sys.exit(128 + number)
 
 
 def announce(number: int, what: str) -> None:

@@ -11,9 +11,8 @@ from types import FrameType
 from typing import NoReturn
 
 from engine.distributed.ranks import SINGLE_PROCESS, Ranks
-from engine.signals import SIGNALS, announce, ignore_signals
+from engine.signals import FORWARDED, SIGNALS, announce, ignore_signals, is_passed_on
 
-FORWARDED = 5.0  # seconds in which torchrun passes a signal on to ranks that already had it
 SAVING = "saving after this step; run the same command to resume"
 
 
@@ -60,5 +59,10 @@ class Interruption:
             self.number, self.came = number, now
             if self.ranks.rank == 0:
                 announce(number, SAVING)
-        elif self.ranks.world_size == 1 or now - self.came > FORWARDED:
+        elif not self._is_the_first_again(now):
             os._exit(128 + number)
+
+    def _is_the_first_again(self, now: float) -> bool:
+        """Whether torchrun, or the parent of a sweep, has passed on a signal that had come."""
+        by_torchrun = self.ranks.world_size > 1 and now - self.came <= FORWARDED
+        return by_torchrun or is_passed_on(self.came)

@@ -23,12 +23,14 @@ from engine.signals import exit_on_signals
 from scripts.cli.compose import UnknownName, check_names, count_classes, defaults_of
 from scripts.cli.messages import translated
 from scripts.cli.overrides import CONF, flags_last, to_hydra, wrong_flag
+from scripts.cli.processes import join_sweep, join_workers, workers
 from scripts.cli.terminal import printable, use_ascii_signs_where_needed, written_out
 
 
 def run_app(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Compose `config_name` with the words of the command line; call `task` once for each run."""
-    exit_on_signals()
+    exit_on_signals(workers)
+    join_sweep()
     use_ascii_signs_where_needed()
     _require_hydra_that_runs()
     _prepare_words(config_name)
@@ -71,6 +73,7 @@ def _in_one_line(task: Callable[[DictConfig], Any], config_name: str) -> Callabl
     """`task` for one job: an error is printed at once, and ends this job or the whole sweep."""
 
     def job(cfg: DictConfig) -> Any:
+        in_worker = join_workers()
         try:
             with written_out():
                 check_names(cfg, defaults_of(config_name))
@@ -83,6 +86,10 @@ def _in_one_line(task: Callable[[DictConfig], Any], config_name: str) -> Callabl
             if isinstance(error, UnknownName) or HydraConfig.get().mode is RunMode.RUN:
                 raise SystemExit(refusal.exit_code) from error
             raise refusal from error
+        except SystemExit as error:
+            if in_worker and error.code > 128:  # joblib would give this process the next job
+                os._exit(error.code)
+            raise
 
     return job
 

@@ -1,5 +1,6 @@
 """The missing runs of a table: list them, estimate their time, train them."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -7,7 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from engine.errors import ConfigError
+from engine.signals import exit_on_signals
 from report.records import Record, epochs_done, read_record
+from scripts.cli.processes import PARENT
 from scripts.tables.plan import PlannedRun, Section
 
 TRAIN = Path(__file__).parents[2] / "train.py"
@@ -74,10 +77,21 @@ def train_missing(missing: Sequence[PlannedRun]) -> None:
     """Train these runs in sweeps. A run that fails is reported and does not stop the others."""
     for words in sweep_arguments(missing):
         print(shlex.join(["python", "train.py", "-m", *words]), flush=True)
-        code = subprocess.run([sys.executable, str(TRAIN), "-m", *words]).returncode
+        code = _train([sys.executable, str(TRAIN), "-m", *words])
         if code < 0 or code > 128:  # a signal to the sweep ends this command too
             print("stopped; repeat the command to go on", file=sys.stderr)
             raise SystemExit(128 - code if code < 0 else code)
+
+
+def _train(command: Sequence[str]) -> int:
+    """Run the sweep to its end, and return its exit code; a signal to this process ends it."""
+    environment = os.environ | {PARENT: str(os.getpid())}
+    with subprocess.Popen(command, env=environment) as sweep:
+        exit_on_signals(lambda: [sweep.pid])
+        try:
+            return sweep.wait()
+        finally:
+            exit_on_signals()
 
 
 def sweep_arguments(missing: Iterable[PlannedRun]) -> Iterator[list[str]]:

@@ -68,6 +68,7 @@ ODD = {  # the content of result.json, and the reason for leaving the run out
     "deep": ("[" * 100_000, "its result.json cannot be read (it is nested too deeply)"),
     "not a number": (whole | {"top1": math.nan}, "its result.json has no usable top1"),
     "infinite": (whole | {"top1": math.inf}, "its result.json has no usable top1"),
+    "true in place of a number": (whole | {"top1": True}, "its result.json has no usable top1"),
     "above 100 %": (whole | {"top1": 10**400}, "its result.json has no usable top1"),
     "below 0 %": (whole | {"top5": -5}, "its result.json has no usable top5"),
     "best is a word": (whole | {"best_top1": "x"}, "its result.json has no usable best_top1"),

@@ -60,6 +60,20 @@ def test_a_killed_sweep_is_finished_by_its_repetition(tmp_path, launcher):
     assert "joblib" not in launcher[0] or "\nresnet20 se seed 1  epoch   1/1" in said
 
 
+def test_a_signal_to_the_first_process_ends_the_whole_sweep(tmp_path):
+    pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
+    sweep = start(tmp_path, "seed=0", "recipe.epochs=500", *LAUNCHERS["joblib"])
+    while len(list(tmp_path.rglob("metrics.jsonl"))) < 2 and sweep.poll() is None:
+        time.sleep(0.02)
+    sweep.send_signal(signal.SIGINT)  # joblib's processes ignore it
+    said, _ = sweep.communicate()
+    assert sweep.returncode == 130, said
+    assert not any(map(is_held, tmp_path.rglob("lock"))), "no run is at work any more"
+    saved = [file.parent for file in tmp_path.rglob("last.pt")]
+    assert len(saved) == 2
+    assert not list(tmp_path.rglob("lock"))
+
+
 def is_held(lock):
     import fcntl
 
