@@ -181,8 +181,7 @@ def _weighted_layers(layer: nn.Module) -> list[nn.Module]:
 def _tail(model: nn.Module, block: Block) -> tuple[str, nn.Module]:
     """The last layer with weights in the backbone, after the last block and before what pools.
 
-    The backbone is the smallest module that holds the first convolution and the last block. So the
-    layers of a segmentation network or of a detector that come after the backbone do not count.
+    What a segmentation network or a detector has after its backbone does not count.
     """
     backbone = _backbone(model, block)
     name, module, path = block.name, block.module, block.name
@@ -200,9 +199,17 @@ def _tail(model: nn.Module, block: Block) -> tuple[str, nn.Module]:
 
 
 def _backbone(model: nn.Module, last: Block) -> str:
-    first = next(name for name, module in model.named_modules() if isinstance(module, nn.Conv2d))
+    """The name of the smallest module with the first convolution and the last block.
+
+    It is no nn.Sequential: a network may call its blocks `features` and have one more convolution.
+    """
+    convolutions = (name for name, m in model.named_modules() if isinstance(m, nn.Conv2d))
+    first = next(convolutions, "")  # none: the network
     pairs = zip(first.split("."), last.container.split("."), strict=False)
-    return ".".join(name for name, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    path = [name for name, _ in takewhile(lambda pair: pair[0] == pair[1], pairs)]
+    while path and isinstance(model.get_submodule(".".join(path)), nn.Sequential):
+        path.pop()
+    return ".".join(path)
 
 
 def sizes(

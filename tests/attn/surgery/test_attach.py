@@ -287,6 +287,15 @@ def test_the_head_is_the_last_map_of_the_backbone(
     assert (row.place, row.channels, row.stage) == (f"after {place}", channels, 4)
 
 
+def test_the_head_is_after_a_convolution_that_follows_the_features() -> None:
+    net = nn.Module()
+    net.features = nn.Sequential(nn.Conv2d(3, 8, 3), Mine(8), Mine(8))
+    net.last = nn.Conv2d(8, 24, 1)
+    net.fc = nn.Linear(24, 10)
+    report = attach(net, nn.Identity, "head", blocks={Mine: MINE})
+    assert (report.rows[0].place, report.rows[0].channels) == ("after last", 24)
+
+
 def test_the_size_of_a_detectors_maps_is_asked_of_its_backbone() -> None:
     model = untrained(DETECTION.retinanet_resnet50_fpn)
     with pytest.raises(ValueError, match=r"RetinaNet does not run .*: call attach\(model.backbone"):
