@@ -60,7 +60,9 @@ class FusedEpilogue:
             if unknown := set(getattr(self, option)) - {"cpu", "cuda"}:
                 names = ", ".join(sorted(unknown))
                 raise ValueError(f"{option} has {names}: choose from cpu, cuda")
-        self._works = None if self.compiled else True  # None: not tried yet
+        # Whether the passes can be compiled here; None: not tried yet.
+        self.works: bool | None = None if self.compiled else True
+        self.expected = False
 
     def __call__(
         self,
@@ -100,10 +102,23 @@ class FusedEpilogue:
         works = applies(y, *modules_and_shortcut) and self._compiles(y)
         return partial(fused_epilogue, compiled() if self.compiled else EAGER) if works else None
 
+    def resume(self, worked: bool | None) -> None:
+        """Go on as a run began: with the region if that `worked`, or without it; None: unknown.
+
+        Where the passes cannot be compiled now, a run that began with them is told.
+        """
+        self.works = False if worked is False else self.works
+        self.expected = worked is True
+
     def _compiles(self, y: Tensor) -> bool:
-        if self._works is None:
-            self._works = compiles(y)
-        return self._works
+        if self.works is None:
+            self.works = compiles(y)
+            if self.expected and not self.works:
+                _say(
+                    "this run began with compiled ends of the blocks: its last bits will differ "
+                    "from those of a run without interruption"
+                )
+        return self.works
 
 
 def applies(

@@ -15,7 +15,7 @@ Equal maxima share theirs, as in the modules.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, partial, wraps
 
 import torch
 from torch import Tensor
@@ -143,7 +143,15 @@ class Passes:
 def _opaque(function: Callable[..., object]) -> Callable[..., object]:
     """`function` compiled, an operator to whatever looks on from outside: profilers, counters."""
     fast = torch.compile(function, dynamic=True, fullgraph=True, options=OPTIONS)
-    return torch.library.custom_op(f"attn::{function.__name__}", fast, mutates_args=())
+
+    @wraps(function)
+    def patient(*arguments: object) -> object:
+        try:
+            return fast(*arguments)
+        except RuntimeError:  # a signal to all processes killed the C++ compiler: compile again
+            return fast(*arguments)
+
+    return torch.library.custom_op(f"attn::{function.__name__}", patient, mutates_args=())
 
 
 EAGER = Passes()

@@ -21,6 +21,7 @@ from engine.storage.atomic import replacing, require_space
 
 FORMAT = 2
 NAMES = ("last.pt", "previous.pt")
+NEWER = ("fused",)  # parts of a state that older checkpoints do not have
 
 
 class Damaged(ValueError):
@@ -125,6 +126,7 @@ def load(folder: Path, like: dict[str, Any]) -> dict[str, Any] | None:
             complaints.append(f"{name} cannot be used: {error}")
             continue
         threads = state.pop("threads", None)  # older checkpoints do not have it
+        state = {key: None for key in NEWER if key in like} | state
         if different := list(_differences(state, like)):
             raise ConfigError(f"{path} holds another network: {_some(different)}")
         if complaints:

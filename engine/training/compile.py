@@ -4,7 +4,8 @@ The plain network shares weights and buffers with the compiled one. The plain ne
 averaged and evaluated, and hooks see its modules.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -13,6 +14,22 @@ from engine.errors import ConfigError, first_line
 
 MODES = ("default", "reduce-overhead", "max-autotune")  # the last two record CUDA graphs
 TOGETHER = 64  # compiled networks and batch sizes in one process; Dynamo's default is 8
+
+
+@runtime_checkable
+class Epilogue(Protocol):
+    """What computes the end of a block in one of two ways, whose last bits differ."""
+
+    works: bool | None  # whether the faster way can be compiled here; None: not tried yet
+
+    def resume(self, worked: bool | None) -> None:
+        """Go on in the way in which a run began."""
+
+
+def epilogues(model: nn.Module) -> Iterator[Epilogue]:
+    """The epilogues of the network's blocks that have two ways, each once."""
+    found = {id(e): e for e in (getattr(m, "epilogue", None) for m in model.modules())}
+    return (epilogue for epilogue in found.values() if isinstance(epilogue, Epilogue))
 
 
 def inductor_options(model: nn.Module, device: str) -> dict[str, int]:

@@ -16,7 +16,7 @@ from engine.complexity import params
 from engine.distributed.ranks import SINGLE_PROCESS, Ranks
 from engine.errors import ConfigError, NonFiniteError, as_config_error, first_line
 from engine.storage import checkpoint
-from engine.training.compile import compiled, inductor_options
+from engine.training.compile import compiled, epilogues, inductor_options
 from engine.training.loss_scale import LossScale
 from engine.training.optimizer import set_lr
 from engine.training.recipe import Recipe, penalized
@@ -89,9 +89,14 @@ class Run:
         parts = {"model": self.model, "optimizer": self.optimizer, "average": self.average}
         return parts | ({"scale": self.scale} if self.scale.enabled else {})
 
+    @property
+    def fused(self) -> bool | None:
+        """Whether the ends of the blocks are computed by fused passes; None before the first."""
+        return next((epilogue.works for epilogue in epilogues(self.model)), None)
+
     def state_dict(self) -> dict[str, Any]:
         parts = {name: part.state_dict() for name, part in self.stateful.items()}
-        return parts | {name: getattr(self, name) for name in PROGRESS}
+        return parts | {name: getattr(self, name) for name in (*PROGRESS, "fused")}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         for name, part in self.stateful.items():
@@ -99,6 +104,8 @@ class Run:
         for name in PROGRESS:
             value = state[name]
             setattr(self, name, value.to(self.device) if isinstance(value, Tensor) else value)
+        for epilogue in epilogues(self.model):
+            epilogue.resume(state.get("fused"))  # older checkpoints do not have it
 
     @property
     def dtype(self) -> torch.dtype:

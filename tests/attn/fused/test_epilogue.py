@@ -12,7 +12,7 @@ import attn.fused.epilogue
 from attn import CBAM, ECA, NAM, SE, SRM, FusedEpilogue, ShuffleAttention, Triplet
 from attn.fused.contract import ClosedForm
 from attn.fused.function import FusedEpilogueFunction
-from attn.fused.kernels import EAGER, Passes, compiled
+from attn.fused.kernels import EAGER, Passes, _opaque, compiled
 from attn.fused.traced import INDUCTOR_OPTIONS
 from models import MobileNetV2, ResNet, Slots
 from models.resnet import Bottleneck
@@ -376,6 +376,43 @@ def test_without_a_compiler_the_modules_run_and_that_is_said_once(block, kind, m
     said = capsys.readouterr().err
     assert said.count("no compiler works here") == 1
     assert "InvalidCxxCompiler" in said
+
+
+def test_a_run_without_a_compiler_goes_on_without_one(block):
+    """The last bits depend on the way; the way a run began is kept, whatever this machine can."""
+    epilogue = FusedEpilogue(elements=0)
+    epilogue.resume(False)
+    assert not is_fused(epilogue(*block()))
+    assert epilogue.works is False
+
+
+def test_a_run_that_loses_its_compiler_is_told_what_that_means(block, monkeypatch, capsys):
+    monkeypatch.setattr(attn.fused.epilogue, "compiles", lambda y: False)
+    for worked, lines in ((True, 1), (None, 0)):
+        epilogue = FusedEpilogue(elements=0)
+        epilogue.resume(worked)
+        epilogue(*block())
+        assert capsys.readouterr().err.count("its last bits will differ") == lines
+
+
+def test_a_compiler_that_a_signal_killed_is_called_again(monkeypatch):
+    calls = []
+
+    def compile_once_killed(function, **options):
+        def fast(*arguments):
+            calls.append(arguments)
+            if len(calls) == 1:
+                raise RuntimeError("CppCompileError: C++ compile error, died with SIGTERM")
+            return function(*arguments)
+
+        return fast
+
+    def twice(y: torch.Tensor) -> torch.Tensor:
+        return 2 * y
+
+    monkeypatch.setattr(torch, "compile", compile_once_killed)
+    assert _opaque(twice)(torch.ones(2)).tolist() == [2, 2]
+    assert len(calls) == 2
 
 
 def test_networks_of_every_kind_fit_into_one_process(block, capsys):

@@ -366,3 +366,33 @@ def test_an_unknown_precision_or_device_is_refused(new_run):
         prepare_device("nonsense")
     with pytest.raises(ConfigError, match="device=meta holds no numbers"):
         prepare_device("meta")
+
+
+class TwoWays:
+    """An epilogue that can compute a block's end in two ways."""
+
+    def __init__(self, works):
+        self.works, self.told = works, "nothing"
+
+    def resume(self, worked):
+        self.told = worked
+
+
+@pytest.mark.parametrize("worked", [True, False, None])
+def test_a_resumed_run_is_told_which_way_the_blocks_ends_were_computed(new_run, tmp_path, worked):
+    begun, resumed = new_run(), new_run()
+    begun.model[0].epilogue = TwoWays(worked)
+    begun.save(tmp_path)
+    resumed.model[0].epilogue = TwoWays(None)
+    assert resumed.resume(tmp_path)
+    assert resumed.model[0].epilogue.told is worked
+
+
+def test_a_checkpoint_that_does_not_know_the_way_is_loaded(new_run, tmp_path):
+    run = new_run()
+    state = run.copy()
+    del state["fused"]
+    checkpoint.save(tmp_path, state)
+    run.model[0].epilogue = TwoWays(None)
+    assert run.resume(tmp_path)
+    assert run.model[0].epilogue.told is None
