@@ -43,7 +43,7 @@ def render(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def escape(text: str) -> str:
     """`text` on one line, with no HTML: a `<` before a name would begin a tag."""
-    return re.sub(r"<(?=[\w/!?])", r"\\<", " ".join(text.split()))
+    return re.sub(r"<(?=[A-Za-z/!?])", r"\\<", " ".join(text.split()))
 
 
 def spreadsheet(table: Table) -> str:

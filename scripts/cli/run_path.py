@@ -47,7 +47,7 @@ def run_directory(cfg: DictConfig, choices: Choices | None = None) -> RunDir:
     path = Path(cfg.out, *labels.values(), *_short(other), f"seed{cfg.seed}")
     labels |= {"other": other, "seed": cfg.seed}
     config = {key: value for key, value in resolved.items() if key not in IN_MODEL}
-    return RunDir(path, _with_absolute_root(config), labels)
+    return RunDir(path, config, labels)
 
 
 def check_seed(seed: object) -> None:
@@ -87,14 +87,6 @@ def _data_name(data: Mapping[str, Any], choice: str) -> str:
             f"none of {', '.join(sorted(taken))}"
         )
     return name
-
-
-def _with_absolute_root(config: dict[str, Any]) -> dict[str, Any]:
-    """The run can be evaluated from any folder: `data.root` in full."""
-    root = config["data"].get("root")
-    if not isinstance(root, str):
-        return config
-    return config | {"data": config["data"] | {"root": str(Path(root).expanduser().absolute())}}
 
 
 def _short(other: str) -> list[str]:

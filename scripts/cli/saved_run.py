@@ -36,13 +36,24 @@ def load_config(run: str, root: str | None) -> DictConfig:
     check_names(stored, stored)
     check_seed(stored.get("seed"))
     stored.model.weights = None  # the checkpoint replaces them
-    if root is not None:
-        if "root" not in stored.data:
-            raise ConfigError(f"root={root}: the data set of {run} lies in no folder; leave it out")
-        stored.data.root = root
+    if root is not None and "root" not in stored.data:
+        raise ConfigError(f"root={root}: the data set of {run} lies in no folder; leave it out")
+    if "root" in stored.data:
+        beside = _beside_runs(str(stored.data.root), str(stored.get("out")), Path(run).absolute())
+        stored.data.root = root or beside
     if (trained := classes_of(stored)) and stored.data.get("classes"):
         stored.data.classes = list(trained)
     return stored
+
+
+def _beside_runs(root: str, out: str, run: Path) -> str:
+    """A relative `root`, from the folder in which the run was started, known by `out` below it.
+
+    So a run is evaluated from any folder, and after its runs and images have moved together.
+    """
+    started = [folder for folder in run.parents if folder / out in run.parents]
+    found = [folder / root for folder in started if (folder / root).exists()]
+    return str(found[0]) if found and not Path(root).exists() else root
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -1,10 +1,8 @@
-from pathlib import Path
-
 import pytest
 from omegaconf import OmegaConf
 
 from engine.errors import ConfigError
-from scripts.cli.run_path import LONGEST, _data_name, _short, _with_absolute_root, changes
+from scripts.cli.run_path import LONGEST, _data_name, _short, changes
 
 KNOWN = {"seed": 0, "out": "runs", "sites": ["branch"], "recipe": {"lr": 0.1, "epochs": 5}}
 
@@ -63,11 +61,3 @@ def test_runs_lie_below_the_name_of_their_data(data, choice, name):
 def test_a_name_of_other_data_or_a_path_is_no_name(name):
     with pytest.raises(ConfigError, match="another name"):
         _data_name({"root": "/x", "name": name}, "folder")
-
-
-def test_the_folder_of_the_data_is_stored_in_full(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    assert _with_absolute_root({"data": {"root": "d"}}) == {"data": {"root": f"{tmp_path}/d"}}
-    home = {"data": {"root": str(Path.home() / "d")}}
-    assert _with_absolute_root({"data": {"root": "~/d"}}) == home
-    assert _with_absolute_root({"data": {}}) == {"data": {}}

@@ -57,6 +57,19 @@ def test_a_pipe_in_place_of_the_configuration_is_waited_for_by_nobody(tmp_path):
         load_config(str(tmp_path), None)
 
 
+def test_images_beside_the_runs_are_found_from_any_folder(tmp_path, monkeypatch):
+    run = tmp_path / "work" / "runs" / "flowers" / "seed0"
+    run.mkdir(parents=True)
+    folder = {"_target_": "engine.datasets.Folder", "root": "images", "num_classes": 2}
+    stored(run, WHOLE | {"out": "runs", "data": folder | {"image_size": 8}})
+    assert load_config(str(run), None).data.root == "images", "nothing is there"
+    (tmp_path / "work" / "images").mkdir()
+    assert load_config(str(run), None).data.root == str(tmp_path / "work" / "images")
+    assert load_config(str(run), "elsewhere").data.root == "elsewhere"
+    monkeypatch.chdir(tmp_path / "work")
+    assert load_config("runs/flowers/seed0", None).data.root == "images"
+
+
 def test_a_root_for_data_without_a_folder_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="lies in no folder"):
         load_config(stored(tmp_path, WHOLE), "/somewhere")
