@@ -100,6 +100,8 @@ def _fields(result: Record) -> Iterator[tuple[str, bool]]:
     yield "seed", _is_count(result.get("seed"))
     yield from ((key, _is_count(result.get(key))) for key in COUNTS)
     yield from ((key, _is_number(result.get(key), 100)) for key in PERCENT)
+    known = {*NAMES, "other", "config"}
+    yield from ((k, _is_name(v)) for k, v in result.items() if k not in known and type(v) is str)
     optional = [(key, 100) for key in OPTIONAL_PERCENT] + [(key, 1e15) for key in OPTIONAL_NUMBERS]
     for key, most in optional:
         yield key, result.get(key) is None or _is_number(result[key], most)

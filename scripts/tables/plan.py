@@ -51,6 +51,8 @@ class PlannedRun:
 
 def check_table(table: Mapping[str, Any]) -> None:
     """ConfigError for the first key of conf/table/NAME.yaml that is unknown, missing or wrong."""
+    if not isinstance(table, Mapping):
+        raise ConfigError("table: the file holds no keys; title, settings and rows are needed")
     for key in table:
         if key not in TABLE:
             near = difflib.get_close_matches(str(key), TABLE, 1, 0.5) or list(TABLE)
