@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from engine.errors import ConfigError, as_config_error
 from report.formats.latex import latex
@@ -35,13 +35,13 @@ from scripts.cli.overrides import CONF, Overrides, split_words
 from scripts.cli.type_check import check_options
 from scripts.tables.costs import Costs, costs
 from scripts.tables.launch import describe_missing, find_record, missing_runs, train_missing
-from scripts.tables.plan import Section, check_table, label_overrides, plan_sections
+from scripts.tables.plan import Section, check_table, label_overrides, plan_sections, seeds_of
 
 OWN = {*OmegaConf.load(CONF / "table.yaml"), "table"} - {"hydra"}  # the rest is for the runs
 OPTIONS = {
     "runs": str | Sequence[str],
     "run": bool,
-    "seeds": int | Sequence[int] | None,
+    "seeds": int | str | Sequence[int] | None,
     "cost": bool | None,
     "test": Literal["dunnett", "paired"],
     "select": Literal["test", "val"],
@@ -111,7 +111,7 @@ def planned(cfg: DictConfig, said: Overrides) -> tuple[Table, Path, int]:
     baseline = cfg.baseline or conf["baseline"]
     if baseline not in conf["rows"]:
         raise ConfigError(f"baseline={baseline}: choose from {', '.join(conf['rows'])}")
-    seeds = _seeds(conf["seeds"] if cfg.seeds is None else cfg.seeds)
+    seeds = seeds_of(conf["seeds"], cfg.seeds)
     plan = plan_sections(conf, said | {"out": str(cfg.runs)}, seeds)
     if missing := missing_runs(plan):
         print(describe_missing(plan, missing, collect(Path(cfg.runs)).records))
@@ -162,13 +162,6 @@ def _rows(
         own = (section.title, section.data, section.model, rows, baseline)
         comparisons.append(Comparison(*own))
     return comparisons, left_out
-
-
-def _seeds(said: int | ListConfig) -> list[int]:
-    seeds = list(range(said)) if isinstance(said, int) else list(said)
-    if not seeds or min(seeds) < 0 or len({*seeds}) < len(seeds):
-        raise ConfigError(f"seeds={said}: expected how many, or which: seeds=3 or seeds=[0,2,5]")
-    return seeds
 
 
 def _left_out(folders: Mapping[Path, str]) -> list[str]:

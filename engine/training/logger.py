@@ -23,6 +23,11 @@ from engine.training.gate_stats import GateStatistics
 from engine.training.run import Run
 
 METRICS = ("test/top1", "test/top5", "test/best_top1")  # TensorBoard shows them beside hparams
+GATES = (
+    "`gate/<stage>/mean` is the mean of all numbers by which the attention of a stage multiplies "
+    "its input, on the images that are evaluated: 1 leaves a map as it is, 0.5 halves the map. "
+    "`gate/<stage>/std` is their standard deviation: near 0, the module is a constant."
+)
 LAYOUT = {  # charts of TensorBoard with a curve for each stage
     "attention": {
         "gates, mean by stage": ["Multiline", ["gate/.*/mean"]],
@@ -104,6 +109,7 @@ class RunLogger:
         leaves = {name: str(value) for name, value in flatten(folder.config)}
         table = "\n".join(f"| `{name}` | {value} |" for name, value in leaves.items())
         self.board.add_text("config", f"| option | value |\n|---|---|\n{table}", 0)
+        self.board.add_text("gate", GATES, 0)
         for summary in hparams(folder.labels | _numbers(run), dict.fromkeys(METRICS)):
             self.board.file_writer.add_summary(summary)
 

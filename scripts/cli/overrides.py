@@ -72,6 +72,8 @@ def to_hydra(word: str) -> str:
         return word
     if ("/" in value or not value.isascii()) and value[0] not in "'\"{":
         value = _quote(value)
+    if name == "seeds" and value.startswith("+"):  # three more, and not the number 3
+        value = f"'{value}'"
     if value.startswith("~/"):
         value = os.path.expanduser(value)
     if name in GROUPS:

@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -85,6 +86,28 @@ def plan_sections(
         _section(dict(zip(settings, values, strict=True)), rows, changed, seeds)
         for values in itertools.product(*settings.values())
     ]
+
+
+def seeds_of(planned: int | Sequence[int], said: int | str | Sequence[int] | None) -> list[int]:
+    """The seeds of a table: `said` on the command line, or else those of its file.
+
+    5 means 0 to 4, [0,2,5] these, and "+3" three more than the file has. ConfigError for others.
+    """
+    seeds = _listed(planned)
+    if isinstance(said, str):
+        if not re.fullmatch(r"\+[1-9]\d{0,3}", said):
+            raise ConfigError(f"seeds={said}: expected how many, which, or more: 3, [0,2,5] or +3")
+        unused = (seed for seed in itertools.count() if seed not in seeds)
+        seeds += itertools.islice(unused, int(said))
+    elif said is not None:
+        seeds = _listed(said)
+    if not seeds or min(seeds) < 0 or len({*seeds}) < len(seeds):
+        raise ConfigError(f"seeds={said}: expected how many, or which: seeds=3 or seeds=[0,2,5]")
+    return seeds
+
+
+def _listed(seeds: int | Sequence[int]) -> list[int]:
+    return list(range(seeds)) if isinstance(seeds, int) else list(seeds)
 
 
 def label_overrides(overrides: Overrides) -> str:

@@ -42,8 +42,8 @@ import sys, time
 from engine import signals
 signals.exit_on_signals()
 signals.end_with_parent()
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     time.sleep(60)
 finally:
     open(sys.argv[1] if sys.argv[1:] else "ended", "w").close()

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from hydra import initialize_config_dir
 
-from report.records import LABELS, REQUIRED
+from report.records import COUNTS, LABELS, PERCENT
 from scripts.tables import launch
 from scripts.tables.launch import describe_missing, missing_runs, train_missing
 from scripts.tables.plan import plan_sections
@@ -33,7 +33,7 @@ def finish(plan, *names):
     for row, seed in names:
         run = plan[0].rows[row][seed]
         run.folder.path.mkdir(parents=True)
-        result = dict.fromkeys(REQUIRED, 1) | dict.fromkeys(LABELS[:-1], "")
+        result = dict.fromkeys((*COUNTS, *PERCENT, "seed"), 1) | dict.fromkeys(LABELS[:-1], "x")
         result |= {"config": run.folder.fingerprint}
         (run.folder.path / "result.json").write_text(json.dumps(result))
 
@@ -46,9 +46,9 @@ def started(monkeypatch):
     def run(command):
         said = dict(word.split("=") for word in command[3:])
         runs.extend(itertools.product(said["attn"].split(","), said["seed"].split(",")))
-        return SimpleNamespace(returncode=codes[-1] if codes else 0)
+        return codes[-1] if codes else 0
 
-    monkeypatch.setattr(launch.subprocess, "run", run)
+    monkeypatch.setattr(launch, "_train", run)
     return SimpleNamespace(runs=runs, codes=codes)
 
 

@@ -6,7 +6,7 @@ from hydra import initialize_config_dir
 from omegaconf import OmegaConf
 
 from engine.errors import ConfigError
-from report.records import LABELS, REQUIRED
+from report.records import COUNTS, LABELS, PERCENT
 from scripts.cli.compose import UnknownName, count_classes
 from scripts.cli.overrides import parse_overrides
 from scripts.tables.launch import (
@@ -17,7 +17,7 @@ from scripts.tables.launch import (
     missing_runs,
     sweep_arguments,
 )
-from scripts.tables.plan import check_table, label_overrides, plan_sections
+from scripts.tables.plan import check_table, label_overrides, plan_sections, seeds_of
 
 CONF = Path(__file__).parents[3] / "conf"
 TABLE = {
@@ -111,7 +111,9 @@ def test_a_result_of_another_configuration_is_none_of_the_table_s():
     run.folder.path.mkdir(parents=True)
     for fingerprint, reason in ((run.folder.fingerprint, ""), ("x", "another configuration")):
         result = (
-            dict.fromkeys(REQUIRED, 1) | dict.fromkeys(LABELS[:-1], "") | {"config": fingerprint}
+            dict.fromkeys((*COUNTS, *PERCENT, "seed"), 1)
+            | dict.fromkeys(LABELS[:-1], "x")
+            | {"config": fingerprint}
         )
         (run.folder.path / "result.json").write_text(json.dumps(result))
         found, why = find_record(run)
@@ -157,3 +159,24 @@ def test_a_wrong_key_of_a_table_is_named(case):
 
 def test_control_a_good_table_is_taken():
     check_table(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("planned", "said", "seeds"),
+    [
+        (3, None, [0, 1, 2]),
+        ([0, 5], None, [0, 5]),
+        (3, 2, [0, 1]),
+        (3, [4, 2], [4, 2]),
+        (3, "+2", [0, 1, 2, 3, 4]),
+        ([0, 2, 5], "+3", [0, 2, 5, 1, 3, 4]),
+    ],
+)
+def test_seeds_are_the_tables_or_those_said_or_more(planned, said, seeds):
+    assert seeds_of(planned, said) == seeds
+
+
+@pytest.mark.parametrize("said", [0, [], [-1], [1, 1], "+0", "abc", "+1e9", "3"])
+def test_other_seeds_are_refused(said):
+    with pytest.raises(ConfigError, match="seeds="):
+        seeds_of(3, said)
