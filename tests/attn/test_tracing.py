@@ -1,6 +1,7 @@
 """Every mechanism of conf/attn, in a network, through each of torch's tracers: the same numbers."""
 
 import copy
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -129,7 +130,16 @@ class Several(nn.Module):
         return [network(x) for network in self.networks]
 
 
-@pytest.mark.parametrize("names", [set(NAMES) - PER_PIXEL, PER_PIXEL], ids=["any size", "one size"])
+# An export takes a second for each mechanism: a choice every day, all of them with the long tests.
+EXPORTED = {
+    "aff", "bam", "cbam", "eca", "gc", "nam", "psa", "se", "sem", "simam", "sk", "spa", "srm",
+    "triplet",
+}  # fmt: skip
+if os.environ.get("ATTNBENCH_FAULTS") == "full":
+    EXPORTED = set(NAMES) - PER_PIXEL
+
+
+@pytest.mark.parametrize("names", [EXPORTED, PER_PIXEL], ids=["any size", "one size"])
 def test_onnxruntime_computes_what_the_networks_compute(names: set[str], tmp_path: Path) -> None:
     """All files in one export, because each export costs a second before it begins."""
     pytest.importorskip("onnxscript")

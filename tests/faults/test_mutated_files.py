@@ -128,7 +128,7 @@ def test_results(rounds, tally):
     other.mkdir(parents=True)
     (other / "result.json").write_text(json.dumps(record("none", 0, 90.0)))
     whole = record("se", 0, 91.0) | {"val_top1": 3.0, "torch": "2", "images": {"train": 3}}
-    for content in mutations(whole, json.dumps, rounds(60, 500), seed=1):
+    for content in mutations(whole, json.dumps, rounds(25, 500), seed=1):
         (folder / "result.json").write_bytes(content)
         with answered(content):
             found = collect(Path("runs"))
@@ -149,7 +149,7 @@ def test_logs(rounds, tally):
     for content in mutations(
         rows,
         lambda tree: "\n".join(map(json.dumps, tree if isinstance(tree, list) else [tree])) + "\n",
-        rounds(60, 500),
+        rounds(25, 500),
         seed=2,
     ):
         (folder / "metrics.jsonl").write_bytes(content)
@@ -173,7 +173,7 @@ RUN = {
 
 def test_configurations(rounds, tally):
     outcomes = []
-    for content in mutations(RUN, yaml.safe_dump, rounds(60, 500), seed=3):
+    for content in mutations(RUN, yaml.safe_dump, rounds(25, 500), seed=3):
         Path("config.yaml").write_bytes(content)
         with answered(content):
             RunDir(Path(), {"seed": 0}, {}).differences()
