@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from engine.errors import ConfigError
-from scripts.cli.overrides import flags_last, sweep_values, to_hydra
+from scripts.cli.overrides import flags_last, parse_overrides, sweep_values, to_hydra
 
 
 def test_to_hydra_leaves_choices_flags_and_hydras_own_alone():
@@ -70,3 +70,11 @@ def test_a_value_that_is_none_is_refused():
 )
 def test_words_come_before_flags(words, ordered):
     assert flags_last(words) == ordered
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("tail.devices", "epilogue.devices"), ("data.path", "data.root")]
+)
+def test_a_script_takes_old_names_of_options_too(old, new):
+    assert parse_overrides([f"{old}=a"]) == {new: "a"}
+    assert to_hydra(f"{old}=a") == f"++{new}=a"
