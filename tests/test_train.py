@@ -132,7 +132,6 @@ def test_a_signal_saves_within_a_step_and_the_same_command_goes_on(
     folder = tmp_path / RUN / "nam" / THREE
     process = start(*command, cwd=tmp_path)
     wait_for(process, (folder / "metrics.jsonl").exists)
-    time.sleep(0.3)
     process.send_signal(number)
     _, err = process.communicate()
     assert process.returncode == code

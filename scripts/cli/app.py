@@ -23,13 +23,13 @@ from engine.signals import exit_on_signals
 from scripts.cli.compose import UnknownName, check_names, count_classes, defaults_of
 from scripts.cli.messages import translated
 from scripts.cli.overrides import CONF, flags_last, to_hydra, wrong_flag
-from scripts.cli.processes import join_sweep, join_workers, workers
+from scripts.cli.processes import join_sweep, join_workers, workers_that_save
 from scripts.cli.terminal import printable, use_ascii_signs_where_needed, written_out
 
 
 def run_app(task: Callable[[DictConfig], Any], config_name: str) -> None:
     """Compose `config_name` with the words of the command line; call `task` once for each run."""
-    exit_on_signals(workers)
+    exit_on_signals(workers_that_save)
     join_sweep()
     use_ascii_signs_where_needed()
     _require_hydra_that_runs()

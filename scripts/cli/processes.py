@@ -30,6 +30,17 @@ def join_workers() -> bool:
 
 def workers() -> Collection[int]:
     """The numbers of the processes in which joblib runs this sweep's jobs."""
+    return list(getattr(_executor(), "_processes", None) or ())
+
+
+def workers_that_save() -> Collection[int]:
+    """The same, for their end: joblib would kill all of them as soon as the first one has ended."""
+    manager = getattr(_executor(), "_executor_manager_thread", None)
+    if manager is not None:
+        manager.terminate_broken = lambda error: None
+    return workers()
+
+
+def _executor() -> object:
     loky = sys.modules.get("joblib.externals.loky.reusable_executor")
-    executor = getattr(loky, "_executor", None)
-    return list(getattr(executor, "_processes", None) or ())
+    return getattr(loky, "_executor", None)
