@@ -3,6 +3,7 @@
 docs/reliability.md lists the codes.
 """
 
+import errno
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 INSTALLED = ("site-packages", "dist-packages", "<frozen", "/lib/python3")
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "ALLOC_FAILED")
 
 
@@ -60,11 +62,15 @@ class ResourceError(RunError):
 
 @contextmanager
 def as_config_error(what: str) -> Iterator[None]:
-    """Turn errors of wrong values and missing files into ConfigError, prefixed by `what`."""
+    """Turn errors of wrong values and missing files into ConfigError, prefixed by `what`.
+
+    ResourceError if the disk is full.
+    """
     try:
         yield
     except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"{what}: {error}") from error
+        is_full = isinstance(error, OSError) and error.errno in DISK_IS_FULL
+        raise (ResourceError if is_full else ConfigError)(f"{what}: {error}") from error
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
+from report.writing import replacing
+
 CELL = 1.6  # side of one image, inches
 COLORS = "inferno"  # perceptually uniform; dark where the heat is 0
 RIGHT, WRONG = "#0072B2", "#B33C00"  # distinct for color-blind readers too
@@ -59,7 +61,8 @@ def draw(path: Path, images: CamImages, runs: Sequence[CamColumn], heading: str)
     )
     scale.set_label("share of the map's maximum", fontsize=8, labelpad=-4)
     scale.ax.tick_params(labelsize=8, length=0)
-    figure.savefig(path, format="png", bbox_inches="tight", pad_inches=0.08)
+    with replacing(path) as file:
+        figure.savefig(file, format="png", bbox_inches="tight", pad_inches=0.08)
 
 
 def _draw_heat(axis: Axes, images: CamImages, run: CamColumn, row: int) -> None:

@@ -23,8 +23,9 @@ def replacing(
     """A file to write to. It replaces `path` in one step when all its bytes are on disk.
 
     `check` reads the new file back, and may raise, before it does; the old one goes to `keep`.
+    Two processes may replace the same file.
     """
-    new = path.with_name(path.name + UNFINISHED)
+    new = path.with_name(f"{path.name}.{os.getpid()}{UNFINISHED}")
     try:
         with writing(new):
             with new.open("wb") as file:

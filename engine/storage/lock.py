@@ -58,7 +58,7 @@ def _taken(path: Path) -> IO[str]:
             _flock(lock, path)
             if _is_at(lock, path):
                 _watch(lock, path)
-                _sign(lock)
+                _sign(lock, path)
                 return lock
         except BaseException:
             lock.close()
@@ -115,10 +115,14 @@ def _watch(lock: IO[str], path: Path) -> None:
         raise ConfigError(f"{path.parent} is in use by {holder}; wait for it, or end it")
 
 
-def _sign(lock: IO[str]) -> None:
+def _sign(lock: IO[str], path: Path) -> None:
+    """Write the name of this process into the lock; a full disk leaves no lock behind."""
     lock.truncate(0)
-    lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-    lock.flush()
+    try:
+        os.write(lock.fileno(), f"process {os.getpid()} on {socket.gethostname()}\n".encode())
+    except OSError:
+        path.unlink()
+        raise
 
 
 def _holder(lock: IO[str]) -> str:

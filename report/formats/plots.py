@@ -19,6 +19,7 @@ from report.cells import is_noise
 from report.curves import curves
 from report.headline import headline
 from report.table import Comparison, Table, TableRow
+from report.writing import replacing, write_text
 
 # Colours that colour-blind readers tell apart (Okabe and Ito, 2008); black is the baseline's.
 COLORS = ("#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#8C8C00")
@@ -44,7 +45,8 @@ def draw(table: Table, folder: Path) -> list[Path]:
             written += save(plot(shown), folder / name)
     if slide := summary(table):
         written.append(folder / "summary.png")
-        slide.savefig(written[-1], dpi=200, metadata={"Software": None})
+        with replacing(written[-1]) as file:
+            slide.savefig(file, format="png", dpi=200, metadata={"Software": None})
     return written
 
 
@@ -142,8 +144,9 @@ def svg(figure: Figure) -> str:
 
 def save(figure: Figure, path: Path) -> list[Path]:
     """Write the plot as .svg and as .pdf; return both paths, in this order."""
-    path.with_suffix(".svg").write_text(svg(figure), encoding="utf-8")
-    figure.savefig(path.with_suffix(".pdf"), bbox_inches="tight", metadata={"CreationDate": None})
+    write_text(path.with_suffix(".svg"), svg(figure))
+    with replacing(path.with_suffix(".pdf")) as file:
+        figure.savefig(file, format="pdf", bbox_inches="tight", metadata={"CreationDate": None})
     return [path.with_suffix(".svg"), path.with_suffix(".pdf")]
 
 

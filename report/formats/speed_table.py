@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from report.formats.plots import RC, save
 from report.formats.text import render
 from report.speed import OPERATIONS, Ratio, Speed, SpeedRow, in_json, numbers, spreadsheet
+from report.writing import write_text
 
 TITLES = {
     "networks": ("Training", "Inference"),
@@ -82,7 +83,7 @@ def write(speed: Speed, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     texts = {"md": markdown(speed), "csv": spreadsheet(speed), "json": in_json(speed)}
     for end, text in texts.items():
-        (folder / f"speed.{end}").write_text(text, encoding="utf-8")
+        write_text(folder / f"speed.{end}", text)
     figure = bars(speed)
     plots = save(figure, folder / "speed") if figure else []
     return [folder / f"speed.{end}" for end in texts] + plots

@@ -32,7 +32,7 @@ def write_board(table: Mapping[str, Sequence[Path]], out: Path) -> None:
         if name != Path(name).name or name in ("", ".."):
             raise ValueError(f"row '{name}' cannot be the name of a folder")
     for stale in out.glob(f"*/mean/events.out.tfevents.*{SUFFIX}"):
-        stale.unlink()
+        stale.unlink(missing_ok=True)  # another command may write the same table
     for name, folders in table.items():
         keys = dict.fromkeys(key for folder in folders for row in rows(folder) for key in row)
         found = {key: curves(folders, key) for key in keys if key not in NOT_METRICS}

@@ -8,6 +8,7 @@ from report.formats.plots import draw
 from report.formats.tensorboard import write_board
 from report.formats.text import markdown, spreadsheet
 from report.table import Table
+from report.writing import write_text
 
 LONGEST = 120  # characters of a folder name; file systems allow 255 bytes
 
@@ -31,7 +32,7 @@ def write(table: Table, folder: Path, command: str) -> list[Path]:
         "table.tex": latex(table),
     }
     for name, text in texts.items():
-        (folder / name).write_text(text, encoding="utf-8")
+        write_text(folder / name, text)
     several = len(table.comparisons) > 1
     for comparison in table.comparisons:
         rows: dict[str, list[Path]] = {}

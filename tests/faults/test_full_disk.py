@@ -4,6 +4,8 @@ import errno
 import io
 import os
 import resource
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -12,15 +14,20 @@ import pytest
 from engine.errors import ConfigError, ResourceError
 from engine.storage import atomic as files
 from engine.storage.checkpoint import load, read
-from tests.faults.children import SMALL, run_of, said, same, tidy, train, wrap
+from engine.storage.run_dir import RunDir
+from tests.faults.children import ROOT, SMALL, run_of, said, same, tidy, train, wrap
 
 pytestmark = pytest.mark.fault("F5")
 
 SITES = (
-    "config.yaml.tmp", "metrics.jsonl.tmp", "events.out.tfevents", "metrics.jsonl", "last.pt.tmp",
-    "weights.safetensors.tmp", "result.json.tmp",
+    "config.yaml", "metrics.jsonl", "events.out.tfevents", "appended metrics.jsonl", "last.pt",
+    "weights.safetensors", "result.json",
 )  # fmt: skip
-FROM = {"metrics.jsonl": 2, "last.pt.tmp": 2, "events.out.tfevents": 3}  # the first failing write
+FROM = {
+    "appended metrics.jsonl": 2,
+    "last.pt": 2,
+    "events.out.tfevents": 3,
+}  # the first failing write
 SECOND_EPOCH = ("engine.training.loop", "train_step", 8)
 
 
@@ -46,6 +53,7 @@ def fill(site, errors=()):
 
     def full(path, mode="r", *arguments, **options):
         name = "" if isinstance(path, int) else os.path.basename(os.fsdecode(path))
+        name = f"appended {name}" if mode == "a" else name.removesuffix(f".{os.getpid()}.tmp")
         here = name == site or (site.startswith("events") and name.startswith(site))
         if not here or not set(mode) & {"w", "a"}:
             return plain(path, mode, *arguments, **options)
@@ -66,11 +74,11 @@ def limit_file_size(size):
 def met(cwd, unbroken, before, site):
     """One line, exit code 3, no unfinished file, older checkpoints whole, and an exact rerun."""
     cwd.mkdir()
-    if site == "metrics.jsonl.tmp":  # written only by a run that resumes
+    if site == "metrics.jsonl":  # replaced only by a run that resumes
         assert train(cwd, *SMALL, before=partial(wrap, *SECOND_EPOCH, partial(os._exit, 9))) == 9
     code = train(cwd, *SMALL, before=before)
     lines = [line for line in said(cwd).splitlines() if line.startswith("train.py: ")]
-    told = len(lines) == 1 and site in lines[0] and " bytes " in lines[0]
+    told = len(lines) == 1 and site.split()[-1] in lines[0] and " bytes " in lines[0]
     folders = [config.parent for config in cwd.rglob("config.yaml")]
     clean = all(tidy(f) and not (f / "result.json").exists() for f in folders)
     whole = all(read(path) for path in cwd.rglob("*.pt"))
@@ -79,7 +87,7 @@ def met(cwd, unbroken, before, site):
 
 
 def test_full_at_each_place_that_is_written_to(tmp_path, unbroken, rounds, tally):
-    sites = SITES if rounds(0, 1) else ("events.out.tfevents", "last.pt.tmp", "result.json.tmp")
+    sites = SITES if rounds(0, 1) else ("events.out.tfevents", "last.pt", "result.json")
     outcomes = [met(tmp_path / site, unbroken, partial(fill, site), site) for site in sites]
     tally("F5", "disk full at each file: one line, older checkpoint whole, rerun exact", outcomes)
 
@@ -91,6 +99,49 @@ def test_a_file_that_may_not_grow(tmp_path, unbroken, rounds, tally):
         for size in sizes
     ]
     tally("F5", "RLIMIT_FSIZE: the same", outcomes)
+
+
+def test_a_table_and_a_picture_on_a_full_disk_keep_the_files_of_before(tmp_path, unbroken, tally):
+    table = ("scripts/table.py", f"runs={unbroken}", "to=.", "cost=false")
+    picture = ("scripts/cam.py", f"run={unbroken}", "out=cam.png", "board=false", "images=1")
+    outcomes = []
+    for name, *words in (table, picture):
+        before = report(tmp_path, name, *words)
+        written = {file: file.read_bytes() for file in files_of_report(tmp_path)}
+        after = report(tmp_path, name, *words, preexec_fn=partial(limit_file_size, 1000))
+        told = after.stderr.splitlines()[-1]
+        kept = {file: file.read_bytes() for file in files_of_report(tmp_path)}
+        outcomes.append(
+            (before.returncode, after.returncode) == (0, 3)
+            and "File too large" in told
+            and kept == written != {}
+        )
+    tally("F5", "a table, heat maps: exit code 3, the files of before stay", outcomes)
+
+
+def report(cwd, *command, preexec_fn=None):
+    return subprocess.run(
+        [sys.executable, str(ROOT / command[0]), *command[1:]],
+        cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+        preexec_fn=preexec_fn,
+    )  # fmt: skip
+
+
+def files_of_report(folder):
+    return sorted(
+        file for file in folder.rglob("*.*") if file.is_file() and "board" not in str(file)
+    )
+
+
+def test_a_full_disk_leaves_no_lock(tmp_path, monkeypatch, tally):
+    def full(descriptor, data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    folder = RunDir(tmp_path / "runs" / "seed0", {}, {})
+    monkeypatch.setattr("engine.storage.lock.os.write", full)
+    with pytest.raises(ResourceError, match="seed0 cannot be written to"), folder.claim():
+        pass
+    tally("F5", "no byte is free: exit code 3, no lock and no folder", [not [*tmp_path.iterdir()]])
 
 
 def write_to_dev_full():

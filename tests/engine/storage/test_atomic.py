@@ -54,7 +54,20 @@ def test_the_contents_are_on_disk_before_the_name_and_the_name_before_the_end(
     monkeypatch.setattr(os, "fsync", note_fsync)
     monkeypatch.setattr(os, "replace", note_replace)
     write_text(path, "new")
-    assert did == [("fsync", "file.tmp"), ("replace", "file"), ("fsync", tmp_path.name)]
+    new = f"file.{os.getpid()}.tmp"
+    assert did == [("fsync", new), ("replace", "file"), ("fsync", tmp_path.name)]
+
+
+def test_two_processes_replace_one_file(tmp_path, monkeypatch):
+    """The file of runs in parallel, `.origins.json`, and the cost of a table are such files."""
+    path = tmp_path / "file"
+    with replacing(path) as slow:
+        slow.write(b"slow")
+        monkeypatch.setattr(os, "getpid", lambda: 2)
+        write_text(path, "fast")
+        assert path.read_text() == "fast"
+    assert path.read_text() == "slow"
+    assert os.listdir(tmp_path) == ["file"]
 
 
 def fail(error):
