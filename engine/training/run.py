@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from engine.complexity import params
 from engine.distributed.ranks import SINGLE_PROCESS, Ranks
-from engine.errors import ConfigError, NonFiniteError, as_config_error, first_line
+from engine.errors import ConfigError, NonFiniteError, as_config_error
 from engine.storage import checkpoint
 from engine.training.compile import compiled, epilogues, inductor_options
 from engine.training.loss_scale import LossScale
@@ -202,7 +202,8 @@ class Run:
         try:
             self.eval_model.load_state_dict(load_file(path, device=str(self.device)))
         except (RuntimeError, SafetensorError) as error:
-            raise ValueError(f"{path}: {first_line(error)}") from error
+            first, *more = str(error).split("\n")  # torch names the keys in the second line
+            raise ValueError(f"{path}: {' '.join([first, *more[:1]])}") from error
         self.epoch = self.recipe.epochs
 
     def _load(self, folder: Path) -> bool:
