@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 from tqdm import tqdm
 
-from engine.complexity import params
+from engine.complexity import cost
 from engine.errors import ConfigError
 from engine.storage.atomic import write_text, writing
 from engine.storage.run_dir import RunDir, flatten
@@ -110,7 +110,7 @@ class RunLogger:
         table = "\n".join(f"| `{name}` | {value} |" for name, value in leaves.items())
         self.board.add_text("config", f"| option | value |\n|---|---|\n{table}", 0)
         self.board.add_text("gate", GATES, 0)
-        for summary in hparams(folder.labels | _numbers(run), dict.fromkeys(METRICS)):
+        for summary in hparams(folder.labels | _numbers(folder, run), dict.fromkeys(METRICS)):
             self.board.file_writer.add_summary(summary)
 
 
@@ -132,14 +132,16 @@ class NullLogger:
         pass
 
 
-def _numbers(run: Run) -> dict[str, float]:
+def _numbers(folder: RunDir, run: Run) -> dict[str, float]:
     """The hparams by which TensorBoard can sort and filter runs."""
+    counted = cost(run.model, folder.config["data"]["image_size"])
     return {
         "lr": run.recipe.lr,
         "batch_size": run.recipe.batch_size,
         "epochs": run.recipe.epochs,
         "weight_decay": run.optimizer.defaults.get("weight_decay", 0.0),
-        "params": params(run.model),
+        "params": counted.params,
+        "macs": counted.macs,
     }
 
 

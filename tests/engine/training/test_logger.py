@@ -19,7 +19,9 @@ GATES = {"gate/8x8/mean": 0.5, "gate/8x8/std": 0.25, "decision/fc/8x8": 0.5}
 @pytest.fixture
 def folder(tmp_path):
     labels = {"data": "digits", "model": "resnet20", "attn": "nam", "seed": 0}
-    return RunDir(tmp_path, {"recipe": {"lr": 0.1, "milestones": [1, 2]}}, labels)
+    return RunDir(
+        tmp_path, {"recipe": {"lr": 0.1, "milestones": [1, 2]}, "data": {"image_size": 8}}, labels
+    )
 
 
 def epochs(folder, run, numbers):
@@ -113,6 +115,16 @@ def test_tensorboard_has_scalars_config_and_hparams_in_one_run(folder, run, tmp_
     text = board.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
     assert "| `recipe.lr` | 0.1 |" in text
     assert "_hparams_/session_start_info" in board.PluginTagToContent("hparams")
+
+
+def test_tensorboard_can_sort_runs_by_cost_and_by_rate(folder, run, tmp_path):
+    RunLogger(folder, run).board.close()
+    board = EventAccumulator(str(tmp_path)).Reload()
+    content = board.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+    found = HParamsPluginData.FromString(content).session_start_info.hparams
+    numbers = {name: found[name].number_value for name in ("lr", "epochs", "params", "macs")}
+    macs = 4 * 4 * 8 * 3 * 3 * 3 + 32 * 3  # the convolution, the classifier
+    assert numbers == {"lr": 0.1, "epochs": 3, "params": 224 + 16 + 99, "macs": macs}
 
 
 def test_hparams_have_the_last_epoch_and_the_best_beside_them(folder, run, tmp_path):
