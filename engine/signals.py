@@ -19,6 +19,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 FORWARDED = 5.0  # seconds in which a parent passes on a signal that its children already had
 LOOK = 0.5  # seconds between two looks at the parent
 PATIENCE = 60.0  # seconds in which a child may save and end
+CLEARING = 3.0  # seconds in which a process without training may clear up and end
 
 
 class _Family:
@@ -60,7 +61,8 @@ def is_passed_on(since: float) -> bool:
 def end(children: Collection[int]) -> None:
     """Send SIGTERM to these processes, and wait until they have ended.
 
-    SIGTERM for every signal: joblib's processes ignore SIGINT.
+    SIGTERM for every signal: joblib's processes ignore SIGINT. A process that has not ended after
+    PATIENCE is killed.
     """
     for child in children:
         with suppress(ProcessLookupError):
@@ -69,6 +71,8 @@ def end(children: Collection[int]) -> None:
     for child in children:
         while not _has_ended(child) and time.monotonic() < deadline:
             time.sleep(0.05)
+        if not _has_ended(child):
+            os.kill(child, signal.SIGKILL)
 
 
 def _has_ended(child: int) -> bool:
@@ -100,6 +104,10 @@ def _leave(number: int, frame: FrameType | None) -> None:
     else:
         announce(number, "leaving; run the same command to go on")
     end(children)
+    if _Family.has_parent:  # joblib catches SystemExit and would wait for the next job
+        ending = threading.Timer(CLEARING, os._exit, (128 + number,))
+        ending.daemon = True
+        ending.start()
     sys.exit(128 + number)
 
 

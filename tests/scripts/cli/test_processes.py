@@ -14,7 +14,7 @@ SWEEP = """
 import os, signal, time
 from pathlib import Path
 from joblib import Parallel, delayed
-from engine.signals import exit_on_signals
+from engine.signals import end_with_parent, exit_on_signals
 from scripts.cli.processes import workers_that_save
 
 def job(seconds):
@@ -30,15 +30,27 @@ def job(seconds):
 exit_on_signals(workers_that_save)
 Parallel(2)(delayed(job)(seconds) for seconds in (0, 2))
 """
+PREPARING = SWEEP.replace("def save", "def unused").replace(
+    "signal.signal(signal.SIGTERM, save)", "exit_on_signals(); end_with_parent()"
+)
+
+
+def interrupted(code, cwd):
+    """Start the sweep, send SIGINT to its first process when both jobs run; its exit code."""
+    pytest.importorskip("joblib")
+    sweep = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    while len(list(cwd.glob("training_*"))) < 2 and sweep.poll() is None:
+        time.sleep(0.02)
+    sweep.send_signal(signal.SIGINT)
+    return sweep.wait(timeout=50)
+
+
+def test_a_sweep_ends_although_joblib_catches_the_exit_of_a_job_that_prepares(tmp_path):
+    assert interrupted(PREPARING, tmp_path) == 130
 
 
 def test_a_process_that_has_saved_does_not_end_one_that_still_saves(tmp_path):
-    pytest.importorskip("joblib")
-    sweep = subprocess.Popen(
-        [sys.executable, "-c", SWEEP], cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}
-    )
-    while len(list(tmp_path.glob("training_*"))) < 2 and sweep.poll() is None:
-        time.sleep(0.02)
-    sweep.send_signal(signal.SIGINT)
-    assert sweep.wait() == 130
+    assert interrupted(SWEEP, tmp_path) == 130
     assert sorted(file.name for file in tmp_path.glob("saved_*")) == ["saved_0", "saved_2"]
