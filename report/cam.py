@@ -50,7 +50,7 @@ def draw(path: Path, images: CamImages, runs: Sequence[CamColumn], heading: str)
     for row, index in enumerate(images.indices):
         axes[row, 0].imshow(images.pixels[row])
         axes[row, 0].set_ylabel(f"image {index}", fontsize=8, color="grey")
-        _label(axes[row, 0], _shorten(images.classes[images.labels[row]], 20), "black")
+        _label(axes[row, 0], shorten(images.classes[images.labels[row]], 20), "black")
         for axis, run in zip(axes[row, 1:], runs, strict=True):
             _draw_heat(axis, images, run, row)
     for axis, title in zip(axes[0], ("true class", *[run.name for run in runs]), strict=True):
@@ -71,7 +71,7 @@ def _draw_heat(axis: Axes, images: CamImages, run: CamColumn, row: int) -> None:
     guess = run.guesses[row]
     mark, color = ("✓", RIGHT) if guess == images.labels[row] else ("✗", WRONG)
     _label(
-        axis, f"{mark} {_shorten(images.classes[guess], 14)}, {100 * run.probs[row]:.0f} %", color
+        axis, f"{mark} {shorten(images.classes[guess], 14)}, {100 * run.probs[row]:.0f} %", color
     )
 
 
@@ -90,5 +90,5 @@ def _label(axis: Axes, text: str, color: str) -> None:
     axis.set_xlabel(text, fontsize=8, color=color, labelpad=2, parse_math=False)
 
 
-def _shorten(text: str, length: int) -> str:
+def shorten(text: str, length: int) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"

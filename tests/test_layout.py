@@ -32,7 +32,7 @@ ISLANDS = {  # top-level name -> what it may import of the project, and of the r
     "report": {"report"},
     "scripts": {"scripts", "engine", "report", "hydra", "omegaconf"},
     "train": {"scripts", "engine", "hydra", "omegaconf"},
-    "eval": {"scripts", "engine", "hydra", "omegaconf"},
+    "eval": {"scripts", "engine", "report", "hydra", "omegaconf"},
 }
 RESERVED = {*PACKAGES, *COMMANDS, "conf", "hydra", "omegaconf"}
 FOUNDATION = {"engine.storage", "engine.distributed", "engine.transforms", "engine"}

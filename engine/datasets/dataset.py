@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from PIL import Image
 from tqdm import tqdm
 
 from engine.datasets.classes import short_list
@@ -15,6 +16,7 @@ from engine.distributed.ranks import Ranks
 from engine.errors import as_config_error
 from engine.rng import permutation
 from engine.storage.origin import Origin
+from engine.transforms.crop import CenterCrop
 from engine.transforms.normalize import Normalize
 
 
@@ -46,6 +48,11 @@ class ImageDataset(ABC):
     @property
     def normalize(self) -> Normalize:
         return Normalize(self.statistics)
+
+    @property
+    def crop(self) -> CenterCrop:
+        """How a picture of any size becomes an image of `image_size` pixels to be evaluated."""
+        return CenterCrop(self.image_size, Image.Resampling.BICUBIC)
 
     @property
     def splits(self) -> tuple[str, ...]:

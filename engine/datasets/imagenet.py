@@ -19,6 +19,7 @@ from engine.datasets.image_files import (
 )
 from engine.datasets.stream import ReadOptions, Stream
 from engine.datasets.workers import default_count
+from engine.transforms.crop import CenterCrop
 
 HOW = (
     "name another data.root, or put there from https://image-net.org/download "
@@ -71,6 +72,10 @@ class ImageNet(ImageDataset):
         if split == "train" and self.fraction < 1:
             files = files.take(part_of_each(files.labels, self.fraction))
         return Stream(files, self._reading(split), files.labels, files.classes)
+
+    @property
+    def crop(self) -> CenterCrop:
+        return CenterCrop(self.resize)
 
     def left_out(self, split: str) -> Mapping[str, int]:
         return self._files(split).left_out

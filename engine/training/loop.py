@@ -160,14 +160,15 @@ def evaluate(
     run: Run, images: Images, normalize: Normalize, check: Callable[[], None]
 ) -> dict[str, float]:
     """Cross-entropy loss, and top1 and top5 in %, of the network of `run` over all images."""
-    return summary(*predict(run, images, normalize, check))
+    losses, hit, _ = predict(run, images, normalize, check)
+    return summary(losses, hit)
 
 
 @torch.inference_mode()
 def predict(
     run: Run, images: Images, normalize: Normalize, check: Callable[[], None] = lambda: None
-) -> tuple[Tensor, Tensor]:
-    """For each image the loss (N,), and whether top-1 and top-5 are right (2, N)."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """For each image: the loss (N,), whether top-1 and top-5 are right (2, N), the guess (N,)."""
     run.eval_model.eval()
     of_image = []
     indices = torch.arange(len(images), device=run.device)
@@ -180,10 +181,11 @@ def predict(
             check()
             logits = run.eval_graph(pixels) if run.eval_graph else _logits(run, normalize(pixels))
             losses = F.cross_entropy(logits.float(), labels, reduction="none")
-            of_image.append(torch.cat([losses[None], topk_correct(logits, labels)]))
+            guesses = logits.argmax(1)[None]
+            of_image.append(torch.cat([losses[None], topk_correct(logits, labels), guesses]))
             bar.update()
-    losses, *hit = run.ranks.all_gather(torch.cat(of_image, 1), torch.cat(mine), len(images))
-    return losses, torch.stack(hit).bool()
+    found = run.ranks.all_gather(torch.cat(of_image, 1), torch.cat(mine), len(images))
+    return found[0], found[1:3].bool(), found[3].long()
 
 
 def _logits(run: Run, pixels: Tensor) -> Tensor:

@@ -53,11 +53,12 @@ class CenterCrop(Crop):
     """The crop of evaluation: the shorter side becomes `resize` pixels, the centre is kept."""
 
     resize: int
+    resampling: Image.Resampling = Image.Resampling.BILINEAR
     draws = 0
     then = Identity()
 
     def cut(self, image: Image.Image, size: int, draws: Sequence[float]) -> Image.Image:
-        return center_crop(image, self.resize, size, Image.Resampling.BILINEAR)
+        return center_crop(image, self.resize, size, self.resampling)
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def spreadsheet(table: Table) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(CSV_HEADER)
     for comparison in table.comparisons:
-        writer.writerows(map(_cell, _numbers(comparison, row)) for row in comparison.rows)
+        writer.writerows(map(cell, _numbers(comparison, row)) for row in comparison.rows)
     return out.getvalue()
 
 
@@ -61,7 +61,7 @@ def _block(block: TableBlock) -> str:
     return f"{block.heading}:\n\n{render(block.header, block.rows)}{notes}"
 
 
-def _cell(value: object) -> object:
+def cell(value: object) -> object:
     """A text that a spreadsheet would take for a formula gets an apostrophe."""
     is_formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@"))
     return f"'{value}" if is_formula else value

@@ -151,12 +151,13 @@ def test_every_image_is_measured_once(tmp_path, world):
     assert ranked.run(world, measure, tmp_path, SIZES) == [0] * world
     run = Run(net(), recipe(), 0, "cpu", "fp32")
     for size in SIZES:
-        losses, hit = predict(run, pictures(size), NORMALIZE)
+        losses, hit, guesses = predict(run, pictures(size), NORMALIZE)
         for rank in range(world):
-            found_losses, found_hit = torch.load(tmp_path / f"{size}.{rank}.pt")
+            found_losses, found_hit, found_guesses = torch.load(tmp_path / f"{size}.{rank}.pt")
             assert found_losses.shape == (size,)
             assert torch.allclose(found_losses, losses, atol=1e-6)
             assert found_hit.equal(hit)
+            assert found_guesses.equal(guesses)
 
 
 def test_the_parts_of_a_batch_are_the_batch():

@@ -343,7 +343,7 @@ def test_bf16_has_its_loss_in_fp32(new_run, images):
     assert losses[0].dtype is torch.float32
     assert losses[0].equal(torch.stack(expected))
     logits.clear()
-    measured, _ = predict(run, images, NORMALIZE)
+    measured, *_ = predict(run, images, NORMALIZE)
     expected = torch.nn.functional.cross_entropy(
         torch.cat(logits).float(), images.labels, reduction="none"
     )
