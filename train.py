@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from engine.distributed.launch import process_group
 from engine.distributed.ranks import Ranks
-from engine.errors import enough_memory
+from engine.errors import enough_memory, whole_compiler_cache
 from engine.storage.run_dir import RunDir
 from scripts.cli.app import run_app
 from scripts.cli.compose import build
@@ -43,7 +43,7 @@ def main(cfg: DictConfig) -> float:
             ranks.broadcast_result(compare_finished, folder, cfg)
         else:
             claimed = ranks.run_on_rank_zero(folder.claim) or nullcontext()
-            with claimed, enough_memory(cfg.recipe.batch_size):
+            with claimed, enough_memory(cfg.recipe.batch_size), whole_compiler_cache():
                 result, done = train(cfg, folder, ranks), "finished"
         reached = f"top-1 {result['top1']:.2f} %  top-5 {result['top5']:.2f} %"
         ranks.run_on_rank_zero(print, f"{done}: {folder.path}  {reached}")

@@ -4,6 +4,7 @@ docs/reliability.md lists the codes.
 """
 
 import errno
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 INSTALLED = ("site-packages", "dist-packages", "<frozen", "/lib/python3")
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CUT_LIBRARY = re.compile(  # what the loader of libraries says of a file that was cut off
+    r"(?P<path>/\S+\.so): (file too short|invalid ELF header|cannot read file data|"
+    r"ELF load command past end of file)"
+)
 OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "ALLOC_FAILED")
 
 
@@ -85,6 +90,25 @@ def enough_memory(batch_size: int) -> Iterator[None]:
             f"out of memory with recipe.batch_size={batch_size}: lower it (and recipe.lr in "
             "proportion), or use precision=bf16 or a smaller data.image_size "
             f"({first_line(error)})"
+        ) from error
+
+
+@contextmanager
+def whole_compiler_cache() -> Iterator[None]:
+    """Turn a cut-off library in the cache of torch's compiler into ResourceError, and remove it.
+
+    A process that is killed while it compiles leaves such a file; each later process would fail.
+    """
+    try:
+        yield
+    except (ImportError, RuntimeError, OSError) as error:
+        found = CUT_LIBRARY.search(str(error))
+        if found is None:
+            raise
+        Path(found["path"]).unlink(missing_ok=True)
+        raise ResourceError(
+            f"{found['path']}, which torch compiled, was cut off when a process was killed; the "
+            "file is removed now, and the same command goes on"
         ) from error
 
 

@@ -188,7 +188,10 @@ def compiles(y: Tensor) -> bool:
     try:
         compiled().moments(y.detach())
     except (RuntimeError, OSError) as error:  # OSError: no place for what is compiled
-        reason = str(error).strip().partition("\n")[0]
+        said = str(error).strip()
+        if "ImportError: /" in said:  # a file in the compiler's cache is damaged
+            raise
+        reason = said.removeprefix("backend='inductor' raised:").strip().partition("\n")[0]
         _say(f"no compiler works here, so they run module by module: {reason}")
         return False
     return True

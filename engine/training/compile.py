@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from engine.errors import ConfigError, first_line
+from engine.errors import ConfigError
 
 MODES = ("default", "reduce-overhead", "max-autotune")  # the last two record CUDA graphs
 TOGETHER = 64  # compiled networks and batch sizes in one process; Dynamo's default is 8
@@ -74,7 +74,10 @@ def compiled(
     try:
         torch.compile(lambda x: x + 1)(torch.zeros(1, device=device))
     except (RuntimeError, OSError) as error:  # OSError: the cache cannot be written
-        reason = first_line(error)
+        said = str(error).strip()
+        if "ImportError: /" in said:  # a damaged file: engine.errors.whole_compiler_cache
+            raise
+        reason = said.removeprefix("backend='inductor' raised:").strip().partition("\n")[0]
         raise ConfigError(f"compile={mode}: nothing can be compiled here: {reason}") from error
     options = list_mode_options(mode) | {"deterministic": mode != "max-autotune"} | (extra or {})
     if not graphs:

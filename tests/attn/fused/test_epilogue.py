@@ -378,6 +378,19 @@ def test_without_a_compiler_the_modules_run_and_that_is_said_once(block, kind, m
     assert "InvalidCxxCompiler" in said
 
 
+def test_a_damaged_file_of_the_compiler_is_an_error_and_no_reason_to_run_the_modules(
+    block, monkeypatch
+):
+    def broken(y):
+        raise RuntimeError("ImportError: /cache/main.so: file too short\n...")
+
+    monkeypatch.setattr(attn.fused.epilogue, "compiled", lambda: Passes(moments=broken))
+    epilogue = FusedEpilogue(elements=0)
+    with pytest.raises(RuntimeError, match="file too short"):
+        epilogue(*block())
+    assert epilogue.works is None
+
+
 def test_a_run_without_a_compiler_goes_on_without_one(block):
     """The last bits depend on the way; the way a run began is kept, whatever this machine can."""
     epilogue = FusedEpilogue(elements=0)
