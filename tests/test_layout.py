@@ -4,6 +4,7 @@ import ast
 import graphlib
 import re
 import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -79,6 +80,12 @@ GRAPH = {module: {name for name in imports(TREES[module]) if name in SOURCES} fo
 def test_islands_do_not_import_each_other_and_hydra_stays_in_scripts(module):
     found = {name.partition(".")[0] for name in imports(TREES[module])} & RESERVED
     assert found <= ISLANDS[module.partition(".")[0]]
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if name.startswith("attn")])
+def test_attn_needs_torch_alone(module):
+    found = {name.partition(".")[0] for name in imports(TREES[module])}
+    assert found - sys.stdlib_module_names <= {"attn", "torch"}
 
 
 def test_no_import_circle():
