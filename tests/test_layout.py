@@ -31,7 +31,7 @@ ISLANDS = {  # top-level name -> what it may import of the project, and of the r
     "models": {"models"},
     "engine": {"engine"},
     "report": {"report"},
-    "scripts": {"scripts", "engine", "report", "hydra", "omegaconf"},
+    "scripts": {"scripts", "attn", "engine", "report", "hydra", "omegaconf"},
     "train": {"scripts", "engine", "hydra", "omegaconf"},
     "eval": {"scripts", "engine", "hydra", "omegaconf"},
 }
@@ -51,10 +51,11 @@ BELOW = {  # wing -> the wings of its package that it may import
     "models": set(),
     "report": set(),
     "report.formats": {"report"},
-    "scripts": {"scripts.cli", "scripts.tables", "scripts.benchmarks"},
+    "scripts": {"scripts.cli", "scripts.tables", "scripts.benchmarks", "scripts.pages"},
     "scripts.cli": set(),
     "scripts.tables": {"scripts.cli"},
     "scripts.benchmarks": {"scripts.cli"},
+    "scripts.pages": {"scripts.cli"},
 }
 
 
