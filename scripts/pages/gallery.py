@@ -10,18 +10,19 @@ Costs = Mapping[str, Mapping[str, int]]  # name of the mechanism -> params, macs
 HEAD = """\
 # Gallery: every attention module
 
-<!-- Made by `python scripts/gallery.py` from the docstrings of attn/ and the files of conf/attn. -->
+<!-- `python scripts/gallery.py` makes this page from the docstrings of attn/ and conf/attn. -->
 
-`attn=NAME` trains a network with a module: `python train.py model=resnet50 attn=nam`. In your own network,
-the same module is `attn.attach(model, attn.NAM)`. In the formulas x is the map (N, C, H, W), σ the sigmoid,
-GAP the mean over the pixels, ⊙ the product with broadcasting, r the reduction. X is the shortcut and Y is the
-residual branch. [Fidelity](fidelity.md) compares each module with its authors' code;
-`python scripts/cite.py attn=nam` prints the BibTeX of its paper.
+`attn=NAME` trains a network with a module: `python train.py model=resnet50 attn=nam`. In your own
+network, the same module is `attn.attach(model, attn.NAM)`. In the formulas x is the map
+(N, C, H, W), σ the sigmoid, GAP the mean over the pixels, ⊙ the product with broadcasting, r the
+reduction. X is the shortcut and Y is the residual branch. [Fidelity](fidelity.md) compares each
+module with its authors' code; `python scripts/cite.py attn=nam` prints the BibTeX of its paper.
 
 The costs are those of a ResNet-50 for CIFAR-100 (100 classes, 32x32 pixels), counted by
-`python scripts/cost.py model=resnet50 attn=all`. MACs are multiply-accumulates of convolutions and matrix
-products for one image.
+`python scripts/cost.py model=resnet50 attn=all`. MACs are multiply-accumulates of convolutions and
+matrix products for one image.
 """
+FIDELITY = "[fidelity](fidelity.md#differences-module-by-module)"
 SUMMARY = ("attn=", "slot", "paper", "params", "+ %", "MACs", "+ %")
 OPTIONS = ("option", "value in conf/attn", "meaning")
 
@@ -49,7 +50,7 @@ def _file(found: Sequence[Documented], costs: Costs) -> Iterable[str]:
     first = found[0]
     yield f"## {first.paper}\n"
     if first.link:
-        yield f"Paper: <{first.link}>. [Fidelity](fidelity.md): measured against the authors' code.\n"
+        yield f"Paper: <{first.link}>. Measured against the authors' code: {FIDELITY}.\n"
     yield first.notes + "\n"
     for slot in dict.fromkeys(slot for one in found for slot in one.slots):
         yield f"![The slot {slot}](slots/{slot}.svg)\n"
