@@ -25,7 +25,7 @@ def draw(slot: str) -> str:
     chosen = {slot, REPLACED.get(slot)}
     parts, centres, x = [], [], 2 * GAP
     for label in labels:
-        text = "attention" if label == slot else label
+        text = "attention" if label in SITES else label
         width = LETTER * len(text) + 2 * GAP
         parts += _box(x, MIDDLE, width, text, label in chosen)
         centres.append(x + width / 2)
