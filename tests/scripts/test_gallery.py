@@ -41,7 +41,7 @@ def test_a_drawing_has_one_colour_for_its_slot_alone(slot):
 @pytest.mark.parametrize("one", mechanisms(), ids=lambda one: one.name)
 def test_every_option_is_explained_and_every_formula_is_there(one):
     assert [option.name for option in one.options if not option.meaning] == []
-    assert re.search(r"[=⊗⊙]", one.formula), "the first paragraph of the class is the formula"
+    assert re.search(r"[=⊗⊙·]", one.formula), "the first paragraph of the class is the formula"
     assert set(one.slots) <= set(SLOTS)
     assert one.notes
 
