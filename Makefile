@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test clean
+.PHONY: quickstart test docs clean
 
 quickstart: .venv/installed  ## install, train on real digits with none, se and nam, compare
 	$(BIN)/python scripts/table.py table=quickstart run=true
@@ -11,8 +11,12 @@ test: .venv/installed  ## all that must hold before a commit
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m pytest -q -n auto
 
+docs: .venv/installed  ## the documentation as a site, in site/index.html
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 clean:  ## everything but your runs and data
-	rm -rf .venv *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv site *.egg-info .pytest_cache .ruff_cache
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12")'

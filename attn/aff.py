@@ -33,7 +33,10 @@ class AFF(nn.Module):
 
 
 class IAFF(nn.Module):
-    """AFF twice: what the first gives, and not X+Y, is what the gate of the second looks at."""
+    """Z = B₂(B₁(X+Y)), with Bᵢ(z) = factor·(Mᵢ(z)⊗Y + (1−Mᵢ(z))⊗X): AFF twice.
+
+    The gate of the second looks at the output of the first, and not at X+Y.
+    """
 
     def __init__(self, channels: int, reduction: int = 4, factor: float = 1.0) -> None:
         super().__init__()

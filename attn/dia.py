@@ -69,7 +69,9 @@ class DIABlock(nn.Module):
 
 
 class DIA:
-    """Makes the modules of one network, called as `channels, stage -> module`, in forward order.
+    """y = x⊙h, with (h, c) from the stage's cell, the means of x, and the block before.
+
+    Makes the modules of one network, called as `channels, stage -> module`, in forward order.
 
     One cell per stage, and per width where a stage has several. An object is for one network: only
     a stage below the last one asked for tells it that another has begun.

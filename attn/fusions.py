@@ -161,7 +161,7 @@ class ResGlobLocaCha(nn.Module):
 
 
 class ResGlobCha(nn.Module):
-    """The same with σ(BN(W₂·ReLU(BN(W₁·GAP(X+Y))))), W₁ and W₂ C → C, for A."""
+    """2·A⊗Y + 2·(1−A)⊗X, A = σ(BN(W₂·ReLU(BN(W₁·GAP(X+Y))))), W₁ and W₂: C → C."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class ResGlobCha(nn.Module):
 
 
 class ResLocaCha(nn.Module):
-    """The same with σ(BN(W₂·ReLU(BN(W₁·(X+Y))))), W₁ and W₂ C → C, for A."""
+    """2·A⊗Y + 2·(1−A)⊗X, A = σ(BN(W₂·ReLU(BN(W₁·(X+Y))))), W₁ and W₂: C → C."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -218,7 +218,7 @@ class ResGlobforGlobCha(nn.Module):
 
 
 class ResLocaforLocaCha(nn.Module):
-    """The same with gᵢ = σ(BN(Wᵢ·z))."""
+    """Z = B₁(X+Y), out = B₂(Z), Bᵢ(z) = 2·gᵢ⊗Y + 2·(1−gᵢ)⊗X, gᵢ = σ(BN(Wᵢ·z))."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -61,7 +61,7 @@ class NAMSpatialGate(nn.Module):
 
 
 class NAM(nn.Module):
-    """Channel gate, then (`spatial=True`) the spatial gate, after the last BN of each branch.
+    """y = x⊙σ(w⊙BN(x)), w = |γ|/Σ|γ| over the channels; `spatial=True` gates the pixels after it.
 
     The spatial gate has one weight per pixel and works at one map size only; the network tells
     `size`, (H, W), to a module that asks for it.

@@ -14,10 +14,10 @@ EPS = 1e-5
 
 
 class ShuffleAttention(nn.Module):
-    """G groups of channels, each in two halves u and v, all groups with the same parameters.
+    """u⊙σ(w_c⊙GAP(u) + b_c) and v⊙σ(w_s⊙norm(v) + b_s), u and v the halves of each of G groups.
 
-    u⊙σ(w_c⊙GAP(u) + b_c) and v⊙σ(w_s⊙norm(v) + b_s), where norm is (v − μ)/√(var + ε)⊙γ + β per
-    map; then the two halves of all channels are interleaved. w = 0 and b = 1 at the start.
+    All groups of channels have the same parameters; norm is (v − μ)/√(var + ε)⊙γ + β per map. Then
+    the two halves of all channels are interleaved. w = 0 and b = 1 at the start.
     """
 
     def __init__(self, channels: int, groups: int = 64) -> None:

@@ -4,6 +4,7 @@ import ast
 import graphlib
 import re
 import subprocess
+import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -30,7 +31,7 @@ ISLANDS = {  # top-level name -> what it may import of the project, and of the r
     "models": {"models"},
     "engine": {"engine"},
     "report": {"report"},
-    "scripts": {"scripts", "engine", "report", "hydra", "omegaconf"},
+    "scripts": {"scripts", "attn", "engine", "report", "hydra", "omegaconf"},
     "train": {"scripts", "engine", "hydra", "omegaconf"},
     "eval": {"scripts", "engine", "report", "hydra", "omegaconf"},
 }
@@ -50,10 +51,11 @@ BELOW = {  # wing -> the wings of its package that it may import
     "models": set(),
     "report": set(),
     "report.formats": {"report"},
-    "scripts": {"scripts.cli", "scripts.tables", "scripts.benchmarks"},
+    "scripts": {"scripts.cli", "scripts.tables", "scripts.benchmarks", "scripts.pages"},
     "scripts.cli": set(),
     "scripts.tables": {"scripts.cli"},
     "scripts.benchmarks": {"scripts.cli"},
+    "scripts.pages": {"scripts.cli"},
 }
 
 
@@ -79,6 +81,12 @@ GRAPH = {module: {name for name in imports(TREES[module]) if name in SOURCES} fo
 def test_islands_do_not_import_each_other_and_hydra_stays_in_scripts(module):
     found = {name.partition(".")[0] for name in imports(TREES[module])} & RESERVED
     assert found <= ISLANDS[module.partition(".")[0]]
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if name.startswith("attn")])
+def test_attn_needs_torch_alone(module):
+    found = {name.partition(".")[0] for name in imports(TREES[module])}
+    assert found - sys.stdlib_module_names <= {"attn", "torch"}
 
 
 def test_no_import_circle():

@@ -21,7 +21,6 @@ from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from attn.fused.contract import LinearFusion, closed_form
 from attn.fused.function import fused_epilogue
@@ -203,4 +202,7 @@ def _announce() -> None:
 
 
 def _say(what: str) -> None:
-    tqdm.write(what, file=sys.stderr)
+    """Print a line, above the progress bar of a program that has one."""
+    progress = sys.modules.get("tqdm")  # not imported: torch is the only library that attn needs
+    write = progress.tqdm.write if progress else print
+    write(what, file=sys.stderr)

@@ -110,6 +110,9 @@ def _prepare_words(config_name: str) -> None:
 
 def _prepare_libraries() -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises its errors instead of printing them
+    # A launcher's processes import the packages of this checkout, from whatever folder they start.
+    paths = [str(CONF.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
     # Threads that spin at barriers slow a busy CPU down many times.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     # A compilation for the CPU warns that the CUDA toolkit finds no GPU.

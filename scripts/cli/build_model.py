@@ -3,7 +3,7 @@
 import copy
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 from torch import nn
 
 from engine.distributed.ranks import SINGLE_PROCESS, Ranks
@@ -27,6 +27,7 @@ def build_network(cfg: DictConfig, ranks: Ranks = SINGLE_PROCESS) -> nn.Module:
             raise ConfigError(f"model.{key}={given}: the data has {needed}; leave it out")
     torch.manual_seed(cfg.seed)
     model = build(cfg.model)
+    _require_sites(model, cfg.sites)
     side = cfg.data.image_size
     images = torch.empty(2, 3, side, side, device="meta")  # takes no memory, computes nothing
     try:
@@ -38,3 +39,15 @@ def build_network(cfg: DictConfig, ranks: Ranks = SINGLE_PROCESS) -> nn.Module:
             f"{type(error).__name__}: {first_line(error)} ({place(error)})"
         ) from error
     return ranks.convert_sync_batchnorm(model) if cfg.syncbn else model
+
+
+def _require_sites(model: nn.Module, sites: ListConfig | DictConfig) -> None:
+    """ConfigError if a chosen site is nowhere in the network, which would train without it."""
+    there = {getattr(module, "attention_site", None) for module in model.modules()}
+    parts = [sites] if isinstance(sites, DictConfig) else sites
+    chosen = [name for part in parts for name in ([part] if isinstance(part, str) else part)]
+    if missing := [name for name in chosen if name not in there]:
+        raise ConfigError(
+            f"sites: {type(model).__name__} has no site {missing[0]} in the chosen stages: choose "
+            "another site, or see docs/extending.md for a network of your own"
+        )

@@ -33,7 +33,7 @@ def launcher(request):
 def start(cwd, *arguments):
     return subprocess.Popen(
         [sys.executable, str(ROOT / "train.py"), *SWEEP, *arguments],
-        cwd=cwd, env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
+        cwd=cwd, env={**os.environ, "PYTHONPATH": ""}, start_new_session=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
 

@@ -44,6 +44,14 @@ def test_the_trial_changes_neither_the_network_nor_the_random_stream():
             "model: it cannot take images of 32x32 pixels: TypeError: SE.forward",
         ),
         (["attn=bam", "attn.dilation=0"], "model: dilation must be positive, got 0"),
+        (
+            ["attn=se", "model=mobilenet_v1", "sites=[branch,identity]"],
+            "sites: MobileNetV1 has no site identity in the chosen stages",
+        ),
+        (
+            ["attn=se", "sites=[branch,{stage: [3]}]"],
+            "sites: ResNet has no site stage in the chosen stages",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(overrides, words):
