@@ -71,6 +71,15 @@ def compiled(
     torch.compiler.reset()
     limits = torch._dynamo.config
     limits.recompile_limit = max(limits.recompile_limit, TOGETHER)
+    _require_compiler(mode, device)
+    options = list_mode_options(mode) | {"deterministic": mode != "max-autotune"} | (extra or {})
+    if not graphs:
+        options["triton.cudagraphs"] = False
+    return torch.compile(function, dynamic=False, options=options)
+
+
+def _require_compiler(mode: str, device: str) -> None:
+    """ConfigError if nothing can be compiled for the device."""
     try:
         torch.compile(lambda x: x + 1)(torch.zeros(1, device=device))
     except (RuntimeError, OSError) as error:  # OSError: the cache cannot be written
@@ -79,7 +88,3 @@ def compiled(
             raise
         reason = said.removeprefix("backend='inductor' raised:").strip().partition("\n")[0]
         raise ConfigError(f"compile={mode}: nothing can be compiled here: {reason}") from error
-    options = list_mode_options(mode) | {"deterministic": mode != "max-autotune"} | (extra or {})
-    if not graphs:
-        options["triton.cudagraphs"] = False
-    return torch.compile(function, dynamic=False, options=options)
