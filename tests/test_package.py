@@ -6,7 +6,7 @@ import subprocess
 import sys
 import zipfile
 from email.parser import Parser
-from importlib.util import find_spec
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -32,7 +32,7 @@ sys.path.insert(0, {folder})
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """The built wheel; the build happens in a copy, because it leaves files beside its sources."""
-    if find_spec("setuptools") is None or find_spec("pip") is None:
+    if not {"setuptools", "pip"} <= {found.name for found in distributions()}:
         pytest.skip("setuptools and pip build the wheel, and one of them is not installed")
     copy, built = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("built")
     for name in SOURCES:
