@@ -61,6 +61,7 @@ class MobileNetV1(nn.Module):
         bias: bool = True,
         slots: Slots | None = None,
         weights: str | None = None,
+        weights_partial: bool = False,
     ) -> None:
         super().__init__()
         if width_mult < 1 / 32:
@@ -79,7 +80,7 @@ class MobileNetV1(nn.Module):
                 in_planes = planes
         self.head = slots.site("head", in_planes)
         self.fc = nn.Linear(in_planes, num_classes)
-        load_into(self, weights)
+        load_into(self, weights, weights_partial)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.head(self.features(self.stem(x))).mean((2, 3)))

@@ -89,6 +89,7 @@ class MobileNetV2(nn.Module):
         dropout: float = 0.2,
         slots: Slots | None = None,
         weights: str | None = None,
+        weights_partial: bool = False,
         stems: Mapping[str, Stem] = STEMS,
         bias: bool = False,
         always_expand: bool = False,
@@ -114,7 +115,7 @@ class MobileNetV2(nn.Module):
         self.classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(last, num_classes))
         nn.init.normal_(self.classifier[1].weight, std=0.01)
         nn.init.zeros_(self.classifier[1].bias)
-        load_into(self, weights)
+        load_into(self, weights, weights_partial)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.head(self.features(x)).mean((2, 3)))

@@ -122,6 +122,7 @@ class MobileNetV3(nn.Module):
         se: Callable[[int], nn.Module] = SqueezeExcite,
         slots: Slots | None = None,
         weights: str | None = None,
+        weights_partial: bool = False,
     ) -> None:
         super().__init__()
         first = choose_stem(_stems(table), stem)
@@ -134,7 +135,7 @@ class MobileNetV3(nn.Module):
                 self.features.add_module(f"stage{slots.stage}", slots.site("stage", in_planes))
             slots = slots.at(stage, math.ceil(slots.size[0] / s))
             hidden, planes = width(hidden), width(c)
-            own = [slots.build("se", se, hidden)] if has_se else []
+            own = [slots.fill("se", se, SqueezeExcite, hidden)] if has_se else []
             block = InvertedResidualV3(in_planes, hidden, planes, k, s, act, own, slots)
             add_feature(self.features, block)
             in_planes = planes
@@ -143,7 +144,7 @@ class MobileNetV3(nn.Module):
         add_feature(self.features, conv_norm_act(conv2, _norm(slots, last), HS()))
         self.head = slots.site("head", last)
         self.classifier = _classifier(last, width(last_planes), num_classes, dropout)
-        load_into(self, weights)
+        load_into(self, weights, weights_partial)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.head(self.features(x)).mean((2, 3)))

@@ -115,6 +115,7 @@ class PreActResNet(nn.Module):
         image_size: int = 224,
         slots: Slots | None = None,
         weights: str | None = None,
+        weights_partial: bool = False,
     ) -> None:
         super().__init__()
         first = choose_stem(STEMS, stem)
@@ -130,7 +131,7 @@ class PreActResNet(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.head = slots.site("head", planes[-1] * expansion)
         self.fc = nn.Linear(planes[-1] * expansion, num_classes)
-        load_into(self, weights)
+        load_into(self, weights, weights_partial)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layers(self.maxpool(self.conv1(self.data_norm(x))))

@@ -175,6 +175,7 @@ class ResNet(nn.Module):
         image_size: int = 224,
         slots: Slots | None = None,
         weights: str | None = None,
+        weights_partial: bool = False,
     ) -> None:
         super().__init__()
         first = choose_stem(STEMS, stem)
@@ -191,7 +192,7 @@ class ResNet(nn.Module):
             self.add_module(name, layer)
         self.head = slots.site("head", planes[-1] * expansion)
         self.fc = nn.Linear(planes[-1] * expansion, num_classes)
-        load_into(self, weights)
+        load_into(self, weights, weights_partial)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))

@@ -118,25 +118,44 @@ class Slots:
         """
         chosen = _by_site(self.sites)
         if name not in chosen or not self._in(chosen[name]) or not self._in(self.stages):
-            return nn.Identity()
+            vacant = nn.Identity()
+            vacant.vacant_slot = name  # in the network of a file of weights, attention may be here
+            return vacant
         module = self.build(name, self.attn, channels)
         module.attention_site = name
         return module
 
     def make_fusion(self, channels: int) -> nn.Module:
-        return self.build("fusion", self.fusion if self._in(self.stages) else Add, channels)
+        return self.fill("fusion", self.fusion if self._in(self.stages) else Add, Add, channels)
 
     def make_conv3x3(
         self, in_planes: int, planes: int, stride: int, groups: int = 1, **own: Any
     ) -> nn.Module:
         """The convolution; a factory gets those of the network's own options that it has."""
         conv = self.conv if self._in(self.stages) else conv3x3
-        return self.build("conv", conv, in_planes, planes, stride, groups, **own)
+        return self.fill("conv", conv, conv3x3, in_planes, planes, stride, groups, **own)
 
     def make_norm(self, channels: int, **own: Any) -> nn.Module:
         """The norm; a factory gets those of the network's own options that it has."""
         norm = self.norm if self._in(self.stages) else nn.BatchNorm2d
-        return self.build("norm", norm, channels, **own)
+        return self.fill("norm", norm, nn.BatchNorm2d, channels, **own)
+
+    def fill(
+        self,
+        slot: str,
+        factory: Callable[..., nn.Module],
+        plain: Callable[..., nn.Module],
+        *args: int,
+        **own: Any,
+    ) -> nn.Module:
+        """What `build` returns; its attribute `attention_slot` is the name of the slot.
+
+        If it is the `plain` module, the attribute is called `vacant_slot`.
+        """
+        module = self.build(slot, factory, *args, **own)
+        same = getattr(factory, "func", factory) is getattr(plain, "func", plain)
+        setattr(module, "vacant_slot" if same else "attention_slot", slot)
+        return module
 
     def build(
         self, slot: str, factory: Callable[..., nn.Module], *args: int, **own: Any
@@ -157,6 +176,18 @@ class Slots:
     def _chosen_stages(self) -> list[int]:
         chosen = (self.stages, *_by_site(self.sites).values())
         return [stage for stages in chosen if stages is not None for stage in stages]
+
+
+def attention_names(model: nn.Module) -> list[str]:
+    """The names of all modules of `model` that fill a site or a slot in place of a plain module."""
+    marks = ("attention_site", "attention_slot")
+    modules = model.named_modules(remove_duplicate=False)
+    return [name for name, module in modules if any(hasattr(module, mark) for mark in marks)]
+
+
+def below(key: str, name: str) -> bool:
+    """Whether `key` names the module `name`, or something in it."""
+    return key == name or key.startswith(f"{name}.")
 
 
 def _by_site(sites: Sites) -> dict[str, Stages]:
