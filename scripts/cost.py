@@ -19,7 +19,7 @@ from engine.errors import ConfigError
 from report.formats.text import render
 from scripts.cli.app import refuse, run_app
 from scripts.cli.compose import build, compose_run
-from scripts.cli.overrides import CONF, Overrides, split_words, sweep_values
+from scripts.cli.overrides import CONF, Overrides, choices, split_words
 from scripts.cli.type_check import check_options
 
 OWN = {*OmegaConf.load(CONF / "cost.yaml")} - {"defaults"}  # all other options are train.py's
@@ -33,19 +33,11 @@ def main(overrides: Overrides, cfg: DictConfig) -> None:
     """Count and print the cost of each network with each attention."""
     check_options(OmegaConf.to_container(cfg), OPTIONS)
     chosen = DEFAULTS | overrides
-    pairs = itertools.product(names("model", chosen["model"]), names("attn", chosen["attn"]))
+    pairs = itertools.product(choices("model", chosen["model"]), choices("attn", chosen["attn"]))
     rows = list(count([chosen | {"model": model, "attn": attn} for model, attn in pairs]))
     if all("refused" in row for row in rows):
         raise ConfigError(rows[0]["refused"])
     print(json.dumps(rows, indent=1) if cfg.json else table(rows))
-
-
-def names(group: str, text: str) -> list[str]:
-    """The names in `group=text`; `all` stands for each file of conf/GROUP, `none` first."""
-    if text != "all":
-        return sweep_values(group, text)
-    every = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
-    return sorted(every, key=lambda name: name != "none")
 
 
 def count(runs: list[Overrides]) -> Iterator[dict[str, Any]]:

@@ -59,6 +59,14 @@ def sweep_values(key: str, text: str) -> list[str]:
     return list(override.sweep_string_iterator()) if override.is_sweep_override() else [text]
 
 
+def choices(group: str, text: str) -> list[str]:
+    """The names in `group=text`; `all` stands for each file of conf/GROUP, `none` first."""
+    if text != "all":
+        return sweep_values(group, text)
+    every = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+    return sorted(every, key=lambda name: name != "none")
+
+
 def to_hydra(word: str) -> str:
     """`key=value` as `++key=value`: Hydra accepts a wrong key, and check_names explains it.
 
