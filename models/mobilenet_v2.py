@@ -72,8 +72,11 @@ class InvertedResidual(nn.Module):
         self.post = slots.site("post", planes)
 
     def forward(self, x: Tensor) -> Tensor:
-        y, shortcut = self.conv[:-1](x), self.identity(x)
-        out = self.epilogue(y, self.conv[-1], self.branch, self.fusion, shortcut, self.act)
+        *layers, norm = self.conv
+        y, shortcut = x, self.identity(x)
+        for layer in layers:  # a slice of an nn.Sequential is a new module, which FX does not know
+            y = layer(y)
+        out = self.epilogue(y, norm, self.branch, self.fusion, shortcut, self.act)
         return self.post(out)
 
 
