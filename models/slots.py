@@ -150,11 +150,13 @@ class Slots:
     ) -> nn.Module:
         """What `build` returns; its attribute `attention_slot` is the name of the slot.
 
-        If it is the `plain` module, the attribute is called `vacant_slot`.
+        The `plain` module has the attribute `vacant_slot` instead, if it holds no tensors.
         """
         module = self.build(slot, factory, *args, **own)
-        same = getattr(factory, "func", factory) is getattr(plain, "func", plain)
-        setattr(module, "vacant_slot" if same else "attention_slot", slot)
+        if getattr(factory, "func", factory) is not getattr(plain, "func", plain):
+            module.attention_slot = slot
+        elif not module.state_dict():
+            module.vacant_slot = slot
         return module
 
     def build(
