@@ -93,7 +93,7 @@ def test_a_recipe_file_does_not_repeat_a_default(name):
 
 def test_the_defaults_read_from_the_source_are_the_defaults_of_the_class():
     found = defaults(RECIPE)
-    assert len(found) == 10
+    assert len(found) == 12
     assert all(getattr(Recipe, key) == value for key, value in found.items())
 
 

@@ -60,7 +60,7 @@ class Workload:
 
         def train() -> None:
             if not run.model.training:  # checked first: `model.train()` visits every module
-                run.model.train()
+                run.train_mode()
             train_step(run, pixels, labels, ENDLESS)
 
         @torch.inference_mode()

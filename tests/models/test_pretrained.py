@@ -85,7 +85,7 @@ def test_weights_of_a_smaller_network_are_refused(file):
 
 
 def test_weights_of_a_shallower_network_are_refused(file):
-    refuses(models.resnet34(), file, r"layer1.2.conv1.weight, .* and 77 more; .* weights_partial")
+    refuses(models.resnet34(), file, r"layer1.2.conv1.weight, .* and 77 more; .*weights_partial")
 
 
 def test_weights_of_a_deeper_network_are_refused_although_each_layer_here_is_filled(tmp_path):
