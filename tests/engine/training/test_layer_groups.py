@@ -41,10 +41,10 @@ def changed(before, after):
 @pytest.mark.parametrize(
     ("slots", "attention"),
     [
-        ({"attn": NAM, "sites": ["branch"]}, "layer1.0.branch.channel.bn.weight"),
-        ({"fusion": AFF}, "layer1.0.fusion.local_att.0.weight"),
+        ({"attn": NAM, "sites": ["branch"]}, "layer1.0.branch."),
+        ({"fusion": AFF}, "layer1.0.fusion."),
         ({"conv": partial(SK)}, "layer2.0.conv1."),
-        ({"norm": IEBN}, "bn1.weight"),
+        ({"norm": IEBN}, "bn1."),
     ],
 )
 def test_attention_is_what_fills_a_slot_and_the_last_linear_layer_is_the_classifier(
@@ -53,7 +53,7 @@ def test_attention_is_what_fills_a_slot_and_the_last_linear_layer_is_the_classif
     net = slotted(**slots)
     groups = LayerGroups(net)
     of_name = {name: groups.group(name) for name, _ in net.named_parameters()}
-    inside = {name for name in of_name if name.startswith(attention.rpartition(".")[0])}
+    inside = {name for name in of_name if name.startswith(attention)}
     assert inside
     assert {of_name[name] for name in inside} == {"attention"}
     assert {n for n, group in of_name.items() if group == "classifier"} == {"fc.weight", "fc.bias"}
@@ -62,12 +62,13 @@ def test_attention_is_what_fills_a_slot_and_the_last_linear_layer_is_the_classif
 
 def test_attention_of_attach_is_attention_and_a_linear_layer_of_it_is_no_classifier():
     net = torchvision.models.resnet18()
-    attach(net, partial(nn.Sequential), "branch")
-    net.layer4[1].attention_branch.append(nn.Linear(2, 2))
-    net.add_module("fc", net._modules.pop("fc"))
+    attach(net, lambda channels: nn.Sequential(nn.Linear(channels, channels)), "head")
     groups = LayerGroups(net)
     assert groups.classifier == ["fc"]
-    assert groups.group("layer4.1.attention_branch.0.weight") == "attention"
+    (name,) = [n for n, module in net.named_modules() if hasattr(module, "attention_site")]
+    assert groups.group(f"{name}.0.weight") == "attention"
+    net.fc = nn.Identity()
+    assert LayerGroups(net).classifier == []
 
 
 def test_each_group_has_its_learning_rate_and_the_last_entry_counts():
