@@ -57,6 +57,11 @@ class BranchOnly(nn.Module):
         return branch
 
 
+def unchanged(attention: nn.Module) -> nn.Module:
+    """The attention as its factory made it."""
+    return attention
+
+
 def composed(
     y: Tensor,
     norm: nn.Module,
@@ -87,6 +92,7 @@ class Slots:
     norm: Callable[..., nn.Module] = nn.BatchNorm2d
     epilogue: Callable[..., Tensor] = composed
     stages: Stages = None
+    gain: Callable[[nn.Module], nn.Module] = unchanged  # of the modules at sites
     stage: int | None = None
     size: tuple[int, int] | None = None
 
@@ -121,7 +127,7 @@ class Slots:
             vacant = nn.Identity()
             vacant.vacant_slot = name  # in the network of a file of weights, attention may be here
             return vacant
-        module = self.build(name, self.attn, channels)
+        module = self.gain(self.build(name, self.attn, channels))
         module.attention_site = name
         return module
 

@@ -15,20 +15,26 @@ def build_network(cfg: DictConfig, ranks: Ranks = SINGLE_PROCESS) -> nn.Module:
     """The network of `cfg.model`, its weights drawn from `cfg.seed`.
 
     With `cfg.syncbn`, batch norm spans all `ranks`. ConfigError if the network cannot take the
-    images of `cfg.data`.
+    images of `cfg.data`, or has no attention for the gain.
     """
     if cfg.syncbn and cfg.compile:
         raise ConfigError(
             f"compile={cfg.compile}: not with syncbn=true, whose batch norms exchange messages"
         )
-    for key in ("num_classes", "image_size"):
-        given, needed = cfg.model.get(key), cfg.data[key]
+    channels = cfg.data.get("channels", 3)
+    needs = {key: cfg.data[key] for key in ("num_classes", "image_size")}
+    for key, needed in (needs | {"in_channels": channels}).items():
+        given = cfg.model.get(key)
         if given not in (None, needed):
             raise ConfigError(f"model.{key}={given}: the data has {needed}; leave it out")
     torch.manual_seed(cfg.seed)
     model = build(cfg.model)
+    if cfg.get("gain", 1) != 1 and not any(hasattr(m, "attention_site") for m in model.modules()):
+        raise ConfigError(f"gain={cfg.gain}: this network has attention at no site; leave it out")
     side = cfg.data.image_size
-    images = torch.empty(2, 3, side, side, device="meta")  # takes no memory, computes nothing
+    images = torch.empty(
+        2, channels, side, side, device="meta"
+    )  # takes no memory, computes nothing
     try:
         with torch.no_grad():
             copy.deepcopy(model).to("meta").eval()(images)
