@@ -309,3 +309,40 @@ def test_weights_run_no_code(tmp_path):
     torch.save({"model": {}, "args": argparse.Namespace(lr=Bomb())}, tmp_path / "x.pth")
     refuses(models.resnet18(), str(tmp_path / "x.pth"), "posix.mkdir, which could run code")
     assert not (tmp_path / "harm").exists()
+
+
+@pytest.mark.parametrize(("channels", "words"), [(1, "summed over RGB"), (4, "repeated for 4")])
+def test_the_first_convolution_is_adapted_as_timm_adapts_it(file, theirs, channels, words):
+    adapt = pytest.importorskip("timm.models").adapt_input_conv
+    net = models.resnet18(in_channels=channels)
+    report = load_pretrained(net, file)
+    assert net.conv1.weight.equal(adapt(channels, theirs["conv1.weight"]))
+    assert f"conv1.weight: {words}" in str(report)
+    assert same(net, theirs, set(theirs) - {"conv1.weight"})
+
+
+def test_a_grey_image_gives_what_it_gave_in_rgb(file):
+    grey = torch.randn(2, 1, 64, 64)
+    of_grey = models.resnet18(in_channels=1, weights=file).eval()
+    of_rgb = models.resnet18(weights=file).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(of_grey(grey), of_rgb(grey.expand(-1, 3, -1, -1)))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        models.resnet18, models.preact_resnet164, models.aff_resnet32, models.MobileNetV1,
+        models.MobileNetV2, models.mobilenet_v3_small,
+    ],
+)  # fmt: skip
+def test_every_backbone_takes_images_of_other_channels(build):
+    for channels in (1, 4):
+        with torch.device("meta"):
+            net = build(in_channels=channels, num_classes=2).eval()
+        assert net(torch.empty(1, channels, 64, 64, device="meta")).shape == (1, 2)
+
+
+def test_a_grey_checkpoint_does_not_go_into_an_rgb_network(tmp_path):
+    path = saved(models.resnet18(in_channels=1).state_dict(), tmp_path)
+    refuses(models.resnet18(), path, "conv1.weight is 64×1×7×7 in the file and 64×3×7×7")
