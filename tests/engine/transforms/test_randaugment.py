@@ -75,5 +75,5 @@ def test_transparency_is_refused_and_grey_is_taken():
     draws = torch.rand(2, RandAugment().draws)
     grey = torch.randint(256, (2, 8, 8, 1), dtype=torch.uint8)
     assert RandAugment()(grey, draws).shape == grey.shape
-    with pytest.raises(ConfigError, match="recipe.randaugment: .* not for data.channels=4"):
+    with pytest.raises(ConfigError, match=r"recipe.randaugment: .* not for data.channels=4"):
         RandAugment()(grey.expand(-1, -1, -1, 4), draws)

@@ -65,8 +65,7 @@ def test_a_gain_multiplies_what_attention_at_sites_returns():
 
 
 def test_the_network_takes_the_channels_of_the_data(tmp_path):
-    (tmp_path / "train" / "cat").mkdir(parents=True)
-    folder = ("data=folder", f"data.root={tmp_path}", "data.channels=1")
+    folder = ("data=folder", f"data.root={tmp_path}", "data.num_classes=2", "data.channels=1")
     assert built(*folder).conv1.in_channels == 1
-    with pytest.raises(ConfigError, match="model.in_channels=3: the data has 1; leave it out"):
+    with pytest.raises(ConfigError, match=r"model.in_channels=3: the data has 1; leave it out"):
         built(*folder, "model.in_channels=3")
