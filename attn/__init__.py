@@ -51,7 +51,7 @@ from attn.spa import SPA
 from attn.srm import SRM
 from attn.surgery.attach import attach, detach
 from attn.surgery.bake import bake
-from attn.surgery.gain import Gain, gained
+from attn.surgery.gain import Gain, WithGain, gained
 from attn.surgery.keys import rename_keys
 from attn.triplet import Triplet
 
@@ -101,6 +101,7 @@ __all__ = [
     "ShuffleAttention",
     "SimAM",
     "Triplet",
+    "WithGain",
     "XplusAYforY",
     "attach",
     "bake",

@@ -41,7 +41,13 @@ def cost(model: nn.Module, image_size: int) -> Cost:
 def on_meta(model: nn.Module, image_size: int) -> tuple[nn.Module, Tensor]:
     """A copy of the network on the device `meta`, in evaluation mode, and one image for it."""
     shadow = copy.deepcopy(model).to("meta").eval()
-    return shadow, torch.empty(1, 3, image_size, image_size, device="meta")
+    return shadow, torch.empty(1, image_channels(model), image_size, image_size, device="meta")
+
+
+def image_channels(model: nn.Module) -> int:
+    """The channels of the images that the first convolution takes; 3 without a convolution."""
+    convs = (module for module in model.modules() if isinstance(module, nn.Conv2d))
+    return next((conv.in_channels for conv in convs), 3)
 
 
 def params(model: nn.Module) -> int:

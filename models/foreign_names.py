@@ -6,7 +6,7 @@ gain puts `attention.` inside, and timm has names of its own for MobileNetV2.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
@@ -82,16 +82,13 @@ def _from_timm(model: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Ten
 
     timm's MobileNetV3 is another network: its batch norms have another ε. Its last shapes differ.
     """
-    theirs = {key: value for key, value in tensors.items() if not key.endswith(COUNTER)}
-    ours = dict(_without_attention(model))
-    shapes = [[value.shape[1:] for value in of.values()] for of in (theirs, ours)]
-    if "conv_stem.weight" not in theirs or shapes[0] != shapes[1]:
-        return dict(tensors)
-    return dict(zip(ours, theirs.values(), strict=True))
-
-
-def _without_attention(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     attention = attention_names(model)
-    for key, value in model.state_dict().items():
-        if not key.endswith(COUNTER) and not any(below(key, name) for name in attention):
-            yield key, value
+    ours = {
+        key: value
+        for key, value in model.state_dict().items()
+        if not any(below(key, name) for name in attention)
+    }
+    shapes = [[value.shape[1:] for value in of.values()] for of in (tensors, ours)]
+    if "conv_stem.weight" not in tensors or shapes[0] != shapes[1]:
+        return dict(tensors)
+    return dict(zip(ours, tensors.values(), strict=True))

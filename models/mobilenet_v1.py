@@ -50,7 +50,7 @@ class DepthwiseSeparable(nn.Module):
 
 
 class MobileNetV1(nn.Module):
-    """(N, 3, H, W) -> logits (N, num_classes). The sizes in slots follow from `image_size`."""
+    """(N, C, H, W) -> logits (N, num_classes). The sizes in slots follow from `image_size`."""
 
     def __init__(
         self,
@@ -60,6 +60,7 @@ class MobileNetV1(nn.Module):
         width_mult: float = 1.0,
         bias: bool = True,
         slots: Slots | None = None,
+        in_channels: int = 3,
         weights: str | None = None,
         weights_partial: bool = False,
     ) -> None:
@@ -68,7 +69,9 @@ class MobileNetV1(nn.Module):
             raise ValueError(f"width_mult must be at least 1/32, got {width_mult}")
         first, in_planes = choose_stem(STEMS, stem), int(32 * width_mult)
         slots = (slots or Slots()).check_no_shortcut().at(1, first.size(image_size))
-        self.stem = _conv_bn_relu(first.make_conv(in_planes), slots.make_norm(in_planes))
+        self.stem = _conv_bn_relu(
+            first.make_conv(in_channels, in_planes), slots.make_norm(in_planes)
+        )
         self.features = nn.Sequential()
         for c, n, stride, stage in TABLE:
             if stage > slots.stage:

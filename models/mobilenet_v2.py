@@ -81,7 +81,7 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetV2(nn.Module):
-    """(N, 3, H, W) -> logits (N, num_classes). The sizes in slots follow from `image_size`."""
+    """(N, C, H, W) -> logits (N, num_classes). The sizes in slots follow from `image_size`."""
 
     def __init__(
         self,
@@ -91,6 +91,7 @@ class MobileNetV2(nn.Module):
         width_mult: float = 1.0,
         dropout: float = 0.2,
         slots: Slots | None = None,
+        in_channels: int = 3,
         weights: str | None = None,
         weights_partial: bool = False,
         stems: Mapping[str, Stem] = STEMS,
@@ -101,7 +102,7 @@ class MobileNetV2(nn.Module):
         first, width = choose_stem(stems, stem), partial(make_divisible, width_mult)
         last, in_planes = make_divisible(max(1.0, width_mult), 1280), width(32)
         slots = (slots or Slots()).at(1, first.size(image_size))
-        conv1 = first.make_conv(in_planes, bias)
+        conv1 = first.make_conv(in_channels, in_planes, bias)
         self.features = nn.Sequential(_conv_bn_relu(conv1, slots.make_norm(in_planes)))
         for (ratio, c, n, stage), stride in zip(TABLE, first.strides, strict=True):
             if stage > slots.stage:

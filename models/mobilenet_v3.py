@@ -105,7 +105,7 @@ class InvertedResidualV3(nn.Module):
 
 
 class MobileNetV3(nn.Module):
-    """(N, 3, H, W) -> logits (N, num_classes). `image_size` is the H = W the slots are told of.
+    """(N, C, H, W) -> logits (N, num_classes). `image_size` is the H = W the slots are told of.
 
     `se` is built, as `se(channels)`, in the blocks that have squeeze-and-excitation.
     """
@@ -121,6 +121,7 @@ class MobileNetV3(nn.Module):
         dropout: float = 0.2,
         se: Callable[[int], nn.Module] = SqueezeExcite,
         slots: Slots | None = None,
+        in_channels: int = 3,
         weights: str | None = None,
         weights_partial: bool = False,
     ) -> None:
@@ -128,7 +129,7 @@ class MobileNetV3(nn.Module):
         first = choose_stem(_stems(table), stem)
         width, in_planes = partial(make_divisible, width_mult), make_divisible(width_mult, 16)
         slots = (slots or Slots()).at(1, first.size(image_size))
-        conv1 = first.make_conv(in_planes)
+        conv1 = first.make_conv(in_channels, in_planes)
         self.features = nn.Sequential(conv_norm_act(conv1, _norm(slots, in_planes), HS()))
         for (k, hidden, c, has_se, act, _, stage), s in zip(table, first.strides, strict=True):
             if stage > slots.stage:

@@ -96,7 +96,7 @@ def pooled_conv1x1(in_planes: int, out_planes: int, stride: int) -> nn.Module:
 
 
 class PreActResNet(nn.Module):
-    """(N, 3, H, W) -> logits (N, num_classes); arguments as those of `ResNet`.
+    """(N, C, H, W) -> logits (N, num_classes); arguments as those of `ResNet`.
 
     `data_norm` is what the images go through first.
     """
@@ -114,14 +114,15 @@ class PreActResNet(nn.Module):
         stem: str = "cifar",
         image_size: int = 224,
         slots: Slots | None = None,
+        in_channels: int = 3,
         weights: str | None = None,
         weights_partial: bool = False,
     ) -> None:
         super().__init__()
         first = choose_stem(STEMS, stem)
         slots = (slots or Slots()).check_stages(len(depths))
-        self.data_norm = data_norm(3)
-        self.conv1, self.maxpool = first.make_conv(stem_planes), first.make_pool()
+        self.data_norm = data_norm(in_channels)
+        self.conv1, self.maxpool = first.make_conv(in_channels, stem_planes), first.make_pool()
         slots = slots.at(1, first.size(image_size))
         layers, slots = residual_stages(
             block, shortcut, depths, planes, expansion, stem_planes, slots

@@ -12,6 +12,7 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from models.foreign_names import ATTACHED, COUNTER, named_as_in
+from models.image_channels import adapt_channels
 from models.slots import attention_names, below
 from models.weights_file import read_weights
 
@@ -52,19 +53,21 @@ def load_pretrained(model: nn.Module, weights: str, partial: bool = False) -> Lo
     """
     stored = read_weights(weights)
     try:
-        match = _Match(model, named_as_in(model, stored.tensors))
+        there, adapted = adapt_channels(model, named_as_in(model, stored.tensors))
+        match = _Match(model, there)
         match.require_some() if partial else match.require_all()
     except ValueError as error:
         raise ValueError(f"weights={weights}: {error}") from error
     model.load_state_dict(match.fitting, strict=False)
     beside = [f"also in the file, not read: {_names(stored.others)}"] if stored.others else []
+    notes = [*match.notes(), *filter(None, [adapted]), *beside]
     return Loaded(
         tuple(match.fitting),
         tuple(match.new),
         tuple(match.unexpected),
         tuple(match.other_shape),
         stored.container,
-        (*match.notes(), *beside),
+        tuple(notes),
     )
 
 

@@ -155,7 +155,7 @@ def residual_stages(
 
 
 class ResNet(nn.Module):
-    """(N, 3, H, W) -> logits (N, num_classes); `depths` and `planes` are given stage by stage.
+    """(N, C, H, W) -> logits (N, num_classes); `depths` and `planes` are given stage by stage.
 
     `planes` are the widths of the middle convolutions, `expansion` times which come out of a block.
     `image_size` is the H = W that the slots are told of; without a slot that asks for the size of
@@ -174,13 +174,14 @@ class ResNet(nn.Module):
         stem: str = "imagenet",
         image_size: int = 224,
         slots: Slots | None = None,
+        in_channels: int = 3,
         weights: str | None = None,
         weights_partial: bool = False,
     ) -> None:
         super().__init__()
         first = choose_stem(STEMS, stem)
         slots = (slots or Slots()).check_stages(len(depths))
-        self.conv1, self.maxpool = first.make_conv(stem_planes), first.make_pool()
+        self.conv1, self.maxpool = first.make_conv(in_channels, stem_planes), first.make_pool()
         self.bn1 = slots.make_norm(stem_planes)
         self.relu = nn.ReLU(inplace=True)
         slots = slots.at(1, first.size(image_size))

@@ -57,6 +57,11 @@ class BranchOnly(nn.Module):
         return branch
 
 
+def unchanged(attention: nn.Module) -> nn.Module:
+    """The attention as its factory made it."""
+    return attention
+
+
 def composed(
     y: Tensor,
     norm: nn.Module,
@@ -94,6 +99,7 @@ class Slots:
     norm: Callable[..., nn.Module] = nn.BatchNorm2d
     epilogue: Callable[..., Tensor] = composed
     stages: Stages = None
+    gain: Callable[[nn.Module], nn.Module] = unchanged  # of the modules at sites
     stage: int | None = None
     size: tuple[int, int] | None = None
 
@@ -128,7 +134,7 @@ class Slots:
             vacant = nn.Identity()
             vacant.vacant_slot = name  # in the network of a file of weights, attention may be here
             return vacant
-        module = self.build(name, self.attn, channels)
+        module = self.gain(self.build(name, self.attn, channels))
         module.attention_site = name
         return module
 
@@ -157,11 +163,13 @@ class Slots:
     ) -> nn.Module:
         """What `build` returns; its attribute `attention_slot` is the name of the slot.
 
-        If it is the `plain` module, the attribute is called `vacant_slot`.
+        The `plain` module has the attribute `vacant_slot` instead, if it holds no tensors.
         """
         module = self.build(slot, factory, *args, **own)
-        same = getattr(factory, "func", factory) is getattr(plain, "func", plain)
-        setattr(module, "vacant_slot" if same else "attention_slot", slot)
+        if getattr(factory, "func", factory) is not getattr(plain, "func", plain):
+            module.attention_slot = slot
+        elif not module.state_dict():
+            module.vacant_slot = slot
         return module
 
     def build(

@@ -25,10 +25,10 @@ class Stem:
     pooled: bool = False
     strides: tuple[int, ...] = ()
 
-    def make_conv(self, planes: int, bias: bool = False) -> nn.Module:
-        """The convolution of an RGB image to `planes` channels."""
+    def make_conv(self, in_channels: int, planes: int, bias: bool = False) -> nn.Module:
+        """The convolution of an image with `in_channels` (3: RGB) to `planes` channels."""
         geometry = {"kernel_size": self.kernel_size, "padding": self.padding}
-        return conv(3, planes, self.stride, bias=bias, **geometry)
+        return conv(in_channels, planes, self.stride, bias=bias, **geometry)
 
     def make_pool(self) -> nn.Module:
         """The max-pool, or the identity."""

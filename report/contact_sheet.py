@@ -19,7 +19,7 @@ SHOWN = 3  # guesses below a picture
 
 @dataclass(frozen=True)
 class Guessed:
-    """A picture, `pixels` (H, W, 3) as the network sees it, and its best guesses.
+    """A picture, `pixels` (H, W, C) as the network sees it, and its best guesses.
 
     `guesses`: (name of the class, probability), the best one first.
     """
@@ -39,7 +39,7 @@ def draw(path: Path, pictures: Sequence[Guessed], heading: str) -> None:
     for axis in axes:
         axis.axis("off")
     for axis, picture in zip(axes, pictures, strict=False):
-        axis.imshow(picture.pixels)
+        axis.imshow(picture.pixels.squeeze(), cmap="gray")  # RGB images ignore the colours
         lines = [
             f"{100 * p:.0f} %  {shorten(name, LONGEST)}" for name, p in picture.guesses[:SHOWN]
         ]

@@ -60,7 +60,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def compared(config: DictConfig, trained: Trained) -> tuple[Tensor, str]:
-    """Inputs (N, 3, H, W) for the comparison: test images, or random ones; and their name."""
+    """Inputs (N, C, H, W) for the comparison: test images, or random ones; and their name."""
     import torch
 
     from engine.transforms.batch import Identity
@@ -72,7 +72,7 @@ def compared(config: DictConfig, trained: Trained) -> tuple[Tensor, str]:
         ((pixels, _),) = images.batches([indices], Identity(), 0, 0)
     except ConfigError:
         generator = torch.Generator().manual_seed(0)
-        shape = (COMPARED, 3, size, size)
+        shape = (COMPARED, len(trained.transform.mean), size, size)
         return torch.randn(shape, generator=generator), "random images (no test images are here)"
     return load_dataset(config, "test").normalize(pixels), f"{len(indices)} test images"
 

@@ -7,7 +7,7 @@ network computes, before they have learnt anything. A gain of 2 undoes a gate th
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
@@ -39,9 +39,26 @@ class Gain(nn.Module):
 
 def with_gain(attention: nn.Module, gain: float) -> nn.Module:
     """The module itself at gain 1, else `Gain`; ValueError unless `gain` is positive and finite."""
+    _require_gain(gain)
+    return attention if gain == 1 else Gain(attention, gain)
+
+
+def _require_gain(gain: float) -> None:
     if not (math.isfinite(gain) and gain > 0):
         raise ValueError(f"gain must be a positive number, got {gain}")
-    return attention if gain == 1 else Gain(attention, gain)
+
+
+@dataclass(frozen=True)
+class WithGain:
+    """`WithGain(2)(attention)` is the module with a gain of 2; a gain of 1 changes nothing."""
+
+    gain: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require_gain(self.gain)
+
+    def __call__(self, attention: nn.Module) -> nn.Module:
+        return with_gain(attention, self.gain)
 
 
 def gained(factory: Callable[..., nn.Module], gain: float) -> Callable[..., nn.Module]:

@@ -14,6 +14,7 @@ import torch
 from tqdm import tqdm
 
 from engine.benchmark.memory import peak_memory
+from engine.complexity import image_channels
 from engine.environment import device_name
 from engine.errors import ConfigError, first_line
 from engine.training.loop import train_step
@@ -54,13 +55,14 @@ class Workload:
             limit = CPU_BATCH if run.device.type == "cpu" else run.recipe.batch_size
             batch_size = min(run.recipe.batch_size, limit)
         generator = torch.Generator().manual_seed(0)
-        pixels = torch.randn(batch_size, 3, image_size, image_size, generator=generator)
+        shape = (batch_size, image_channels(run.model), image_size, image_size)
+        pixels = torch.randn(shape, generator=generator)
         pixels = pixels.to(run.device, memory_format=memory_format)
         labels = torch.randint(classes, (batch_size,), generator=generator).to(run.device)
 
         def train() -> None:
             if not run.model.training:  # checked first: `model.train()` visits every module
-                run.model.train()
+                run.train_mode()
             train_step(run, pixels, labels, ENDLESS)
 
         @torch.inference_mode()

@@ -25,21 +25,28 @@ class ImageDataset(ABC):
     """A data set. `stem` is the one its images want of a network, which reads it from here.
 
     `val` training images can be held out, the same for every seed. They are then what is looked
-    at after each epoch, and the test set is measured once, after the last.
+    at after each epoch, and the test set is measured once, after the last. `channels`: 1 for grey
+    images, 3 for RGB, 4 for RGBA, where the class allows them.
     """
+
+    CHANNELS = (3,)
 
     num_classes: int
     image_size: int
     statistics: str
     stem: str = "cifar"
     val: int = 0
+    channels: int = 3
 
     def __post_init__(self) -> None:
         if self.image_size < 1 or self.num_classes < 1:
             raise ValueError("image_size and num_classes must be positive")
         if self.val < 0:
             raise ValueError(f"val must be 0 or more images, got {self.val}")
-        Normalize(self.statistics)
+        if self.channels not in self.CHANNELS:
+            allowed = ", ".join(map(str, self.CHANNELS))
+            raise ValueError(f"channels={self.channels}: these images have {allowed}")
+        Normalize(self.statistics, self.channels)
 
     @abstractmethod
     def read(self, split: str) -> Images | Stream:
@@ -47,7 +54,7 @@ class ImageDataset(ABC):
 
     @property
     def normalize(self) -> Normalize:
-        return Normalize(self.statistics)
+        return Normalize(self.statistics, self.channels)
 
     @property
     def crop(self) -> CenterCrop:

@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from engine.datasets.dataset import ImageDataset
-from engine.datasets.decode import decode, unreadable
+from engine.datasets.decode import MODES, decode, unreadable
 from engine.datasets.image_files import ImageFiles, find, part_of_each
 from engine.datasets.in_memory import Images
 from engine.transforms.crop import center_crop
@@ -29,9 +29,11 @@ class Folder(ImageDataset):
 
     `name` is what the runs call the data set; null: the name of the folder `root`. `split` is for
     class folders without train and test: the share of each class's images that is the test set, the
-    same for every seed. An image takes 3·image_size² bytes. ValueError if all images take more than
-    half of the memory.
+    same for every seed. An image takes channels·image_size² bytes. ValueError if all images take
+    more than half of the memory.
     """
+
+    CHANNELS = tuple(MODES)
 
     root: str
     name: str | None = None
@@ -43,7 +45,7 @@ class Folder(ImageDataset):
             raise ValueError(f"split must lie between 0 and 1, got {self.split}")
 
     def read(self, split: str) -> Images:
-        images = read_folders(self._folder(split), self.image_size)
+        images = read_folders(self._folder(split), self.image_size, self.channels)
         return images if self.split is None else images.take(self._part(images.labels, split))
 
     def digest(self, split: str) -> str:
@@ -78,22 +80,22 @@ class Folder(ImageDataset):
 
 
 @functools.lru_cache(maxsize=2)  # the runs of one sweep share the decoded images
-def read_folders(folder: Path, image_size: int) -> Images:
+def read_folders(folder: Path, image_size: int, channels: int = 3) -> Images:
     """Decode every image below `folder/<class>/`; the classes are numbered by name."""
     files = find(folder)
-    _require_memory(files, image_size)
-    pixels = torch.empty(len(files), image_size, image_size, 3, dtype=torch.uint8)
+    _require_memory(files, image_size, channels)
+    pixels = torch.empty(len(files), image_size, image_size, channels, dtype=torch.uint8)
     paths = map(files.path, range(len(files)))
     with ThreadPoolExecutor() as pool:
-        decoded = pool.map(functools.partial(read, image_size=image_size), paths)
+        decoded = pool.map(functools.partial(read, image_size=image_size, channels=channels), paths)
         bar = tqdm(decoded, f"reading {folder}", len(files), leave=False, disable=None)
         for i, image in enumerate(bar):
             pixels[i] = torch.from_numpy(image)
     return Images(pixels, files.labels, files.classes)
 
 
-def _require_memory(files: ImageFiles, image_size: int) -> None:
-    needed = len(files) * 3 * image_size**2
+def _require_memory(files: ImageFiles, image_size: int, channels: int) -> None:
+    needed = len(files) * channels * image_size**2
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > memory / 2:
         raise ValueError(
@@ -103,11 +105,11 @@ def _require_memory(files: ImageFiles, image_size: int) -> None:
         )
 
 
-def read(file: str | Path, image_size: int) -> np.ndarray:
-    """One image as (image_size, image_size, 3) uint8, RGB; ValueError names an unreadable file."""
-    image = decode(file)
+def read(file: str | Path, image_size: int, channels: int = 3) -> np.ndarray:
+    """One image as (image_size, image_size, channels) uint8; ValueError names a damaged file."""
+    image = decode(file, channels)
     try:
         cut = center_crop(image, image_size, image_size, Image.Resampling.BICUBIC)
     except ValueError as error:
         raise unreadable(file, error) from error
-    return np.array(cut)
+    return np.array(cut).reshape(image_size, image_size, channels)

@@ -11,6 +11,7 @@ from typing import Literal
 
 from engine.datasets.classes import choose, short_list
 from engine.datasets.dataset import ImageDataset
+from engine.datasets.decode import MODES
 from engine.datasets.image_files import (
     ImageFiles,
     class_names,
@@ -41,6 +42,8 @@ class ImageNet(ImageDataset):
     `corrupt`: a training image that cannot be read stops the run, or is left out of its batch and
     counted. One to be evaluated always stops it.
     """
+
+    CHANNELS = tuple(MODES)
 
     root: str
     name: str | None = None
@@ -92,7 +95,7 @@ class ImageNet(ImageDataset):
     def _reading(self, split: str) -> ReadOptions:
         workers = default_count() if self.workers is None else self.workers
         skip = self.corrupt == "skip" and split == "train"
-        return ReadOptions(self.image_size, self.resize, workers, self.timeout, skip)
+        return ReadOptions(self.image_size, self.resize, workers, self.timeout, skip, self.channels)
 
 
 def _test_folder(root: Path) -> str:

@@ -29,6 +29,7 @@ class ReadOptions:
     workers: int
     timeout: float  # seconds
     skip: bool = False  # leave out what cannot be read, in training
+    channels: int = 3  # 1: grey, 4: RGBA
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Stream:
     def batches(
         self, indices: Iterable[Tensor], augment: Augment | Crop, seed: int, epoch: int
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """For each batch of `indices`: pixels (N, H, W, 3) uint8 and labels (N,), on the device.
+        """For each batch of `indices`: pixels (N, H, W, C) uint8 and labels (N,), on the device.
 
         `augment` is a Crop; Identity, as in evaluation, is the centre crop. An image that cannot be
         read is an error; where it may be skipped, in training, its batch is smaller by it.
@@ -108,19 +109,22 @@ class Stream:
 
     @cached_property
     def _workers(self) -> Workers:
-        work = partial(read_batch, self.files, self.reading.image_size)
+        work = partial(read_batch, self.files, self.reading)
         on_device = self.labels.device.type == "cuda"
         return Workers(work, self.reading.workers, self.reading.timeout, pin_memory=on_device)
 
 
-def read_batch(files: ImageFiles, size: int, task: Task) -> tuple[Tensor, dict[int, str]]:
-    """Pixels (N, size, size, 3) uint8, and position -> error for each unreadable image."""
-    pixels = torch.zeros(len(task.indices), size, size, 3, dtype=torch.uint8)
+def read_batch(
+    files: ImageFiles, reading: ReadOptions, task: Task
+) -> tuple[Tensor, dict[int, str]]:
+    """Pixels (N, size, size, C) uint8, and position -> error for each unreadable image."""
+    size, channels = reading.image_size, reading.channels
+    pixels = torch.zeros(len(task.indices), size, size, channels, dtype=torch.uint8)
     draws = uniform(task.seed, task.epoch, torch.tensor(task.indices), task.crop.draws).tolist()
     failures = {}
     for i, index in enumerate(task.indices):
         try:
-            image = read(files.path(index), task.crop, size, draws[i])
+            image = read(files.path(index), task.crop, size, draws[i], channels)
         except Unreadable as error:
             failures[i] = str(error)
         else:
@@ -128,11 +132,11 @@ def read_batch(files: ImageFiles, size: int, task: Task) -> tuple[Tensor, dict[i
     return pixels, failures
 
 
-def read(file: str, crop: Crop, size: int, draws: list[float]) -> np.ndarray:
-    """One image, cropped: (size, size, 3) uint8."""
-    image = decode(file)
+def read(file: str, crop: Crop, size: int, draws: list[float], channels: int) -> np.ndarray:
+    """One image, cropped: (size, size, channels) uint8."""
+    image = decode(file, channels)
     try:
-        return np.array(crop.cut(image, size, draws))
+        return np.array(crop.cut(image, size, draws)).reshape(size, size, channels)
     except ValueError as error:
         raise unreadable(file, error) from error
 

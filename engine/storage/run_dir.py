@@ -33,7 +33,12 @@ MACHINE_OPTIONS = (
     "device", "out", "checkpoint_seconds", "graph", "data.root", "data.workers", "data.timeout",
 )  # fmt: skip
 # Newer options, with the value that older runs had.
-ADDED_OPTIONS = {"syncbn": False, "compile": None, "deterministic": True, "data.name": None}
+ADDED_OPTIONS = {
+    "syncbn": False, "compile": None, "deterministic": True, "data.name": None,
+    "model.weights_partial": False, "recipe.lr_scale": None, "recipe.freeze": None,
+    "model.in_channels": 3, "data.channels": 3,
+    "model.slots.gain._target_": "attn.WithGain", "model.slots.gain.gain": 1.0,
+}  # fmt: skip
 WEIGHTS = "model.weights"
 MADE_FROM = "made_from"  # the key of the run's origin in config.yaml
 

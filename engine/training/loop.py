@@ -52,7 +52,7 @@ def train_epoch(
     batches = _batches(run, len(images))
     steps, remaining = len(batches), sum(map(len, batches[run.step :]))
     run.last_copy = run.last_copy or run.copy()
-    run.model.train()
+    run.train_mode()
     inputs = batches[run.step :] if run.graph else _inputs(run, images, normalize, batches)
     look = max(1, min(steps // LOOKS, BETWEEN))
     started = time.perf_counter()

@@ -39,12 +39,16 @@ def is_fused(optimizer: Optimizer) -> bool:
 
 
 def set_lr(optimizer: Optimizer, lr: float) -> None:
-    """Set the learning rate of all parameter groups, without waiting for the device."""
+    """Set the learning rate of all parameter groups, without waiting for the device.
+
+    A group with a factor `lr_scale` gets its multiple of the rate.
+    """
     for group in optimizer.param_groups:
+        own = lr * group.get("lr_scale", 1.0)
         if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(lr)
+            group["lr"].fill_(own)
         else:
-            group["lr"] = lr
+            group["lr"] = own
 
 
 def _without_device_tensors(optimizer: Optimizer, state: dict[str, Any]) -> dict[str, Any]:

@@ -2,14 +2,16 @@
 
 import inspect
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim import Optimizer
 
 from engine.training.ema import Average, ModelEMA, NoEMA
+from engine.training.layer_groups import FrozenLayers, lr_scales
 from engine.training.optimizer import make_on_device
 from engine.transforms.batch import Augment, Compose, Identity
 from engine.transforms.crop import Crop
@@ -28,7 +30,9 @@ class Recipe:
     (0: off). `sparsity`: p of NAM's penalty p·Σ|γ|, added to the loss. `accumulate`: the number of
     parts of a batch; the gradient is that of the whole batch, but batch norm sees one part at a
     time. `clip_norm`: the largest norm of the gradient. `decay_norms=False`: no weight decay on
-    biases and on scales of norms. `ema`: the decay of ModelEMA, whose weights are kept.
+    biases and on scales of norms. `ema`: the decay of ModelEMA, whose weights are kept. `lr_scale`:
+    factors of the learning rate, by group of layers (backbone, attention, classifier) or by prefix
+    of names. `freeze`: the groups or prefixes of the layers that training leaves as they are.
     """
 
     epochs: int
@@ -47,9 +51,11 @@ class Recipe:
     clip_norm: float | None = None
     decay_norms: bool = True
     ema: float | None = None
+    lr_scale: Mapping[str, float] | None = None
+    freeze: Sequence[str] | None = None
 
     def __post_init__(self) -> None:
-        parts = self.batch_size // 2
+        parts, scales = self.batch_size // 2, (self.lr_scale or {}).values()
         rules = {
             "epochs": (self.epochs >= 1, "at least 1"),
             "batch_size": (self.batch_size >= 2, "at least 2, which batch norm needs"),
@@ -63,6 +69,7 @@ class Recipe:
             "accumulate": (1 <= self.accumulate <= parts, f"from 1 to {parts}, half a batch"),
             "clip_norm": (self.clip_norm is None or 0 < self.clip_norm < math.inf, "positive"),
             "ema": (self.ema is None or 0 <= self.ema < 1, "at least 0 and below 1"),
+            "lr_scale": (all(0 < f < math.inf for f in scales), "positive; to stop layers: freeze"),
         }
         for name, (holds, rule) in rules.items():
             if not holds:
@@ -81,18 +88,41 @@ class Recipe:
         return self.lr * factor * self.schedule(epoch, self.epochs)
 
     def make_optimizer(self, model: nn.Module) -> Optimizer:
-        """The optimizer of the parameters of `model`; ValueError if the optimizer refuses them."""
-        groups = [{"params": list(model.parameters())}]
-        if not self.decay_norms:
-            thick = [p for p in model.parameters() if p.ndim > 1]
-            thin = [p for p in model.parameters() if p.ndim <= 1]
-            groups = [{"params": thick}, {"params": thin, "weight_decay": 0.0}]
+        """The optimizer of the parameters of `model` that have a gradient.
+
+        ValueError if the optimizer refuses them, ConfigError if `lr_scale` names no layer.
+        """
+        groups = [part for scaled in self._by_scale(model) for part in self._by_decay(scaled)]
         optimizer = make_on_device(self.optimizer, groups, self.lr)
         if inspect.signature(optimizer.step).parameters["closure"].default is not None:
             raise ValueError(
                 f"{type(optimizer).__name__} needs a closure, which training does not have"
             )
         return optimizer
+
+    def _by_scale(self, model: nn.Module) -> list[dict[str, Any]]:
+        """The parameters that learn, one group for each factor of the learning rate."""
+        learning = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        if not self.lr_scale:
+            return [{"params": [p for _, p in learning]}]
+        scales = lr_scales(model, self.lr_scale)
+        return [
+            {"params": [p for name, p in learning if scales[name] == scale], "lr_scale": scale}
+            for scale in dict.fromkeys(scales[name] for name, _ in learning)
+        ]
+
+    def _by_decay(self, group: dict[str, Any]) -> list[dict[str, Any]]:
+        """The group, or its two parts with and without weight decay."""
+        if self.decay_norms:
+            return [group]
+        thick = [p for p in group["params"] if p.ndim > 1]
+        thin = [p for p in group["params"] if p.ndim <= 1]
+        parts = [group | {"params": thick}, group | {"params": thin, "weight_decay": 0.0}]
+        return [part for part in parts if part["params"]]
+
+    def freeze_layers(self, model: nn.Module) -> FrozenLayers:
+        """Freeze the layers of `model` that `freeze` names."""
+        return FrozenLayers(model, self.freeze or ())
 
     def make_average(self, model: nn.Module) -> Average:
         return NoEMA(model) if self.ema is None else ModelEMA(model, self.ema)

@@ -59,6 +59,7 @@ class Run:
             extra = inductor_options(self.model, device)
             self.forward = compiled(self.model, compile, device, recipe.accumulate, extra=extra)
         self.recipe = recipe
+        self.frozen = recipe.freeze_layers(self.model)
         with as_config_error("recipe.optimizer"):
             self.optimizer = recipe.make_optimizer(self.model)
         self.average = recipe.make_average(self.model)
@@ -135,6 +136,11 @@ class Run:
     def set_lr(self, lr: float) -> None:
         """Set the learning rate of the next update."""
         set_lr(self.optimizer, lr)
+
+    def train_mode(self) -> None:
+        """Put the network into training mode, except the batch norms of frozen layers."""
+        self.model.train()
+        self.frozen.hold()
 
     @property
     def eval_model(self) -> nn.Module:

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from engine.errors import ConfigError
+
 BINS = 30  # magnitudes from 0 to 30: torchvision's 31
 KINDS = 14
 
@@ -34,6 +36,11 @@ class RandAugment:
         return self.operations
 
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
+        if images.shape[3] > 3:
+            raise ConfigError(
+                "recipe.randaugment: its changes of color are for grey and RGB images, not for "
+                f"data.channels={images.shape[3]}"
+            )
         pixels = images.permute(0, 3, 1, 2).contiguous()
         for draw in draws.unbind(1):
             choice = (draw * 2 * KINDS).long()  # kind after kind, each with minus and plus

@@ -15,21 +15,24 @@ def build_network(cfg: DictConfig, ranks: Ranks = SINGLE_PROCESS) -> nn.Module:
     """The network of `cfg.model`, its weights drawn from `cfg.seed`.
 
     With `cfg.syncbn`, batch norm spans all `ranks`. ConfigError if the network cannot take the
-    images of `cfg.data`.
+    images of `cfg.data`, or has no attention for the gain.
     """
     if cfg.syncbn and cfg.compile:
         raise ConfigError(
             f"compile={cfg.compile}: not with syncbn=true, whose batch norms exchange messages"
         )
-    for key in ("num_classes", "image_size"):
-        given, needed = cfg.model.get(key), cfg.data[key]
+    channels = cfg.data.get("channels", 3)
+    needs = {key: cfg.data[key] for key in ("num_classes", "image_size")}
+    for key, needed in (needs | {"in_channels": channels}).items():
+        given = cfg.model.get(key)
         if given not in (None, needed):
             raise ConfigError(f"model.{key}={given}: the data has {needed}; leave it out")
     torch.manual_seed(cfg.seed)
     model = build(cfg.model)
-    _require_sites(model, cfg.sites)
+    _require_sites(model, cfg.sites, cfg.get("gain", 1))
     side = cfg.data.image_size
-    images = torch.empty(2, 3, side, side, device="meta")  # takes no memory, computes nothing
+    shape = (2, channels, side, side)
+    images = torch.empty(shape, device="meta")  # takes no memory, computes nothing
     try:
         with torch.no_grad():
             copy.deepcopy(model).to("meta").eval()(images)
@@ -41,11 +44,13 @@ def build_network(cfg: DictConfig, ranks: Ranks = SINGLE_PROCESS) -> nn.Module:
     return ranks.convert_sync_batchnorm(model) if cfg.syncbn else model
 
 
-def _require_sites(model: nn.Module, sites: ListConfig | DictConfig) -> None:
-    """ConfigError if a chosen site is nowhere in the network, which would train without it."""
+def _require_sites(model: nn.Module, sites: ListConfig | DictConfig, gain: float) -> None:
+    """ConfigError if a site is nowhere in the network, or no attention is there for the gain."""
     there = {getattr(module, "attention_site", None) for module in model.modules()}
     parts = [sites] if isinstance(sites, DictConfig) else sites
     chosen = [name for part in parts for name in ([part] if isinstance(part, str) else part)]
+    if gain != 1 and there == {None}:
+        raise ConfigError(f"gain={gain}: this network has attention at no site; leave it out")
     if missing := [name for name in chosen if name not in there]:
         raise ConfigError(
             f"sites: {type(model).__name__} has no site {missing[0]} in the chosen stages: choose "

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from engine.errors import ConfigError, first_line, place
 from scripts.cli.overrides import CONF, GROUPS, Overrides, to_hydra
 from scripts.cli.recipe_files import complete_recipes
-from scripts.cli.targets import UnknownTarget, options
+from scripts.cli.targets import UnknownTarget, options, takes_mapping
 
 Choices = Mapping[str, str | None]  # group -> the chosen file of conf/GROUP
 
@@ -74,7 +74,8 @@ def check_names(cfg: DictConfig, known: DictConfig, path: str = "") -> None:
             raise UnknownName(f"unknown option {where}; {hint}")
         node = cfg._get_node(key)
         if isinstance(node, DictConfig) and not node._is_interpolation() and not node._is_none():
-            below = known._get_node(key) if key in known else None
+            free = "_target_" in cfg and takes_mapping(target, str(key))
+            below = node if free else known._get_node(key) if key in known else None
             check_names(node, below if isinstance(below, DictConfig) else OmegaConf.create(), where)
 
 

@@ -10,7 +10,14 @@ from engine.storage.origin import Origin, digest_of_file, is_here, known_origin
 from engine.storage.run_dir import RunDir
 from scripts.cli.compose import build
 
-UNSEEN = ("workers", "timeout", "val", "statistics", "stem")  # they leave the images alone
+UNSEEN = (
+    "workers",
+    "timeout",
+    "val",
+    "statistics",
+    "stem",
+    "channels",
+)  # they leave the images alone
 
 
 def made_from(cfg: DictConfig) -> Origin:

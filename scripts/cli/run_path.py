@@ -27,7 +27,7 @@ OPTIONS = {  # of train.py itself; no constructor takes them
 }
 
 # The resolved node `model` holds these options as well.
-IN_MODEL = ("attn", "sites", "fusion", "conv", "norm", "epilogue", "stages", "slots")
+IN_MODEL = ("attn", "sites", "fusion", "conv", "norm", "epilogue", "stages", "gain", "slots")
 LONGEST = 120  # characters of a folder name; file systems allow 255 bytes
 
 

@@ -31,7 +31,13 @@ def options(target: str) -> tuple[str, ...]:
     found = _find(module, name)
     if found is None or isinstance(found[1], ast.FunctionDef):
         raise UnknownTarget(f"{target} is not a class of {module}")
-    return tuple(_parameters(*found))
+    return tuple(name for name, _ in _parameters(*found))
+
+
+def takes_mapping(target: str, option: str) -> bool:
+    """Whether the constructor annotates the option as a Mapping, whose keys are free."""
+    module, _, name = target.rpartition(".")
+    return dict(_parameters(*_find(module, name))).get(option, "").startswith("Mapping[")
 
 
 def defaults(target: str) -> dict[str, Any]:
@@ -84,22 +90,29 @@ def _imports(module: str, statement: ast.stmt, name: str) -> Iterator[tuple[str,
             yield source, alias.name
 
 
-def _parameters(module: str, statement: ast.stmt) -> Iterator[str]:
-    """The options of a class (its constructor's, or its fields), a function, or a partial."""
+def _parameters(module: str, statement: ast.stmt) -> Iterator[tuple[str, str]]:
+    """The options of a class (its constructor's, or its fields), a function, or a partial.
+
+    Each with its annotation, as it is written.
+    """
     if isinstance(statement, ast.Assign):
         yield from _parameters(*_find(module, statement.value.args[0].id))
     elif isinstance(statement, ast.FunctionDef):
         arguments = [*statement.args.posonlyargs, *statement.args.args, *statement.args.kwonlyargs]
-        yield from (argument.arg for argument in arguments if argument.arg != "self")
+        yield from ((a.arg, _written(a.annotation)) for a in arguments if a.arg != "self")
     elif init := [f for f in statement.body if getattr(f, "name", None) == "__init__"]:
         yield from _parameters(module, init[0])
     else:
         if any("dataclass" in ast.unparse(d) for d in statement.decorator_list):
             fields = [f for f in statement.body if isinstance(f, ast.AnnAssign)]
-            yield from (field.target.id for field in fields)
+            yield from ((field.target.id, _written(field.annotation)) for field in fields)
         for base in statement.bases:
             if found := _find(module, getattr(base, "id", "")):
                 yield from _parameters(*found)
+
+
+def _written(annotation: ast.expr | None) -> str:
+    return "" if annotation is None else ast.unparse(annotation)
 
 
 @functools.cache

@@ -37,7 +37,7 @@ class PictureTransform:
     std: tuple[float, ...]
 
     def __call__(self, picture: str | os.PathLike[str]) -> Tensor:
-        """The file `picture` as (3, H, W) float32; ValueError if the file is no image."""
+        """The file `picture` as (C, H, W) float32; ValueError if the file is no image."""
         import torch
 
         pixels = torch.from_numpy(self.pixels(picture)).permute(2, 0, 1) / 255
@@ -45,15 +45,15 @@ class PictureTransform:
         return (pixels - mean) / std
 
     def pixels(self, picture: str | os.PathLike[str]) -> Any:
-        """The file `picture`, cropped: an array (H, W, 3) of uint8."""
+        """The file `picture`, cropped: an array (H, W, C) of uint8."""
         from engine.datasets.stream import read
 
-        return read(os.fspath(picture), self.crop, self.image_size, [])
+        return read(os.fspath(picture), self.crop, self.image_size, [], len(self.mean))
 
 
 @dataclass(frozen=True)
 class Trained:
-    """`model` in evaluation mode, from (N, 3, H, W) to logits (N, classes); names by label."""
+    """`model` in evaluation mode, from (N, C, H, W) to logits (N, classes); names by label."""
 
     model: nn.Module
     transform: PictureTransform
@@ -70,7 +70,7 @@ class Trained:
             "resampling": crop.resampling.name.lower(),
             "mean": list(self.transform.mean),
             "std": list(self.transform.std),
-            "input": "float32 (N, 3, H, W), RGB in [0, 1], minus mean, divided by std",
+            "input": "float32 (N, C, H, W) in [0, 1], minus mean, divided by std",
             "output": "logits (N, classes)",
         }
 
@@ -86,7 +86,7 @@ def load_trained(run: str, root: str | None = None, device: str = "cpu") -> Trai
 
 def trained_of(run: str, config: DictConfig, device: str) -> Trained:
     """The same with the configuration that the directory holds."""
-    from engine.transforms.normalize import STATISTICS
+    from engine.transforms.normalize import channel_statistics
     from models.slots import run_module_by_module
 
     dataset = build(config.data)
@@ -95,7 +95,7 @@ def trained_of(run: str, config: DictConfig, device: str) -> Trained:
         raise ConfigError(f"run={run}: {len(classes)} class names for another number of classes")
     model = load_run(run, config, device).eval_model.eval().requires_grad_(False)
     run_module_by_module(model)
-    statistics = STATISTICS[dataset.statistics]
+    statistics = channel_statistics(dataset.statistics, dataset.channels)
     return Trained(model, PictureTransform(dataset.image_size, dataset.crop, *statistics), classes)
 
 

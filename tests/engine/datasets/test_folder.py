@@ -136,3 +136,29 @@ def test_a_renamed_class_is_refused_instead_of_shifting_all_labels(root):
     (root / "test" / "cat").rename(root / "test" / "zz_cat")
     with pytest.raises(ValueError, match="was not trained on zz_cat"):
         source(root).load("test", trained=("cat", "dog"))
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB"), (4, "RGBA")])
+def test_images_have_the_channels_that_the_user_says(root, channels, mode):
+    file = root / "train" / "cat" / "b.png"
+    color = (200, 100, 50, 128)
+    Image.new("RGBA", (8, 8), color).save(file)
+    images = source(root, channels=channels).load("train")
+    assert images.pixels.shape == (3, 8, 8, channels)
+    with Image.open(file) as there:
+        assert (
+            images.pixels[1, 0, 0].tolist() == np.array(there.convert(mode))[0, 0].ravel().tolist()
+        )
+    normalized = source(root, channels=channels).normalize(images.pixels)
+    assert normalized.shape == (3, channels, 8, 8)
+
+
+def test_an_image_without_transparency_is_opaque(root):
+    images = source(root, channels=4).load("train")
+    assert (images.pixels[..., 3] == 255).all()
+    assert (source(root, channels=4).normalize(images.pixels)[:, 3] == 0).all()
+
+
+def test_other_numbers_of_channels_are_refused(root):
+    with pytest.raises(ValueError, match="channels=2: these images have 1, 3, 4"):
+        source(root, channels=2)

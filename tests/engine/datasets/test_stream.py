@@ -1,5 +1,6 @@
 import itertools
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -210,3 +211,14 @@ def test_photographs_are_not_rotated_and_lose_their_alpha(tmp_path):
     ((read, _),) = stream(tmp_path).batches([torch.arange(2)], Identity(), 0, 0)
     assert read[0, 2, 8].tolist() == [200, 100, 50]
     assert (read[:, 13:].int() < 9).all()
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_streamed_images_have_the_channels_that_the_user_says(photos, channels):
+    images = stream(photos / "train", 0, 8)
+    images = replace(images, reading=replace(images.reading, channels=channels))
+    ((pixels, _),) = images.batches([torch.arange(3)], Identity(), 0, 0)
+    assert pixels.shape == (3, 8, 8, channels)
+    rgb, _ = next(stream(photos / "train", 0, 8).batches([torch.arange(3)], Identity(), 0, 0))
+    if channels == 4:
+        assert pixels[..., :3].equal(rgb)

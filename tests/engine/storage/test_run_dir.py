@@ -54,6 +54,9 @@ def test_a_difference_counts_where_the_value_is_null_or_nothing(tmp_path, stored
         pass
 
 
+GAIN = {"_target_": "attn.WithGain", "gain": 1.0}
+
+
 def test_a_run_may_go_on_elsewhere(tmp_path):
     folder = rundir(tmp_path)
     with folder.claim():
@@ -68,7 +71,12 @@ def test_a_run_from_before_there_was_a_choice_is_the_run_without_it(tmp_path):
     old = rundir(tmp_path)
     with old.claim():
         write_json(old.path / "result.json", RESULT)
-    now = rundir(tmp_path, syncbn=False, compile=None)
+    newer = {
+        "model": {"in_channels": 3, "weights_partial": False, "slots": {"gain": GAIN}},
+        "data": {"name": "cifar100", "root": "here", "channels": 3},
+        "recipe": {"lr_scale": None, "freeze": None},
+    }
+    now = rundir(tmp_path, syncbn=False, compile=None, **newer)
     assert now.result() == RESULT
     assert now.fingerprint == old.fingerprint
     with pytest.raises(ConfigError, match="compile: None -> default"):

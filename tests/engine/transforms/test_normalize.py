@@ -26,3 +26,13 @@ def test_red_comes_first(statistics):
     mean, std = STATISTICS[statistics]
     expected = [(value - m) / s for value, m, s in zip((1, 0, 0), mean, std, strict=True)]
     assert Normalize(statistics)(red).flatten().tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_grey_has_the_averages_of_rgb_and_full_opacity_is_zero():
+    grey = torch.full((1, 1, 1, 1), 255, dtype=torch.uint8)
+    mean, std = (sum(of) / 3 for of in STATISTICS["imagenet"])
+    assert Normalize("imagenet", 1)(grey).item() == pytest.approx((1 - mean) / std)
+    opaque = torch.full((1, 1, 2, 4), 255, dtype=torch.uint8)
+    normalized = Normalize("imagenet", 4)(opaque)
+    assert normalized[:, :3].equal(Normalize("imagenet")(opaque[..., :3]))
+    assert (normalized[:, 3] == 0).all()

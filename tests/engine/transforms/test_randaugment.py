@@ -4,6 +4,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
+from engine.errors import ConfigError
 from engine.rng import uniform
 from engine.transforms.batch import Compose, CropFlip
 from engine.transforms.randaugment import RandAugment
@@ -68,3 +69,11 @@ def test_an_image_is_treated_the_same_in_any_batch(size):
 def test_a_magnitude_out_of_range_is_refused():
     with pytest.raises(ValueError, match="magnitude must be from 0 to 30, got 31"):
         RandAugment(31)
+
+
+def test_transparency_is_refused_and_grey_is_taken():
+    draws = torch.rand(2, RandAugment().draws)
+    grey = torch.randint(256, (2, 8, 8, 1), dtype=torch.uint8)
+    assert RandAugment()(grey, draws).shape == grey.shape
+    with pytest.raises(ConfigError, match=r"recipe.randaugment: .* not for data.channels=4"):
+        RandAugment()(grey.expand(-1, -1, -1, 4), draws)

@@ -59,3 +59,21 @@ def test_what_does_not_fit_is_refused_in_one_line(overrides, words):
         built(*overrides)
     assert str(refused.value).startswith(words)
     assert "\n" not in str(refused.value)
+
+
+def test_a_gain_multiplies_what_attention_at_sites_returns():
+    net = built("attn=nam", "gain=2")
+    gains = [m.gain for m in net.modules() if getattr(m, "attention_site", None)]
+    assert gains == [2.0] * 9
+    assert "layer1.0.branch.channel.bn.weight" in built("attn=nam").state_dict()
+    with pytest.raises(ConfigError, match="gain=2: this network has attention at no site"):
+        built("attn=aff", "gain=2")
+    with pytest.raises(ConfigError, match="gain must be a positive number, got 0"):
+        built("attn=nam", "gain=0")
+
+
+def test_the_network_takes_the_channels_of_the_data(tmp_path):
+    folder = ("data=folder", f"data.root={tmp_path}", "data.num_classes=2", "data.channels=1")
+    assert built(*folder).conv1.in_channels == 1
+    with pytest.raises(ConfigError, match=r"model.in_channels=3: the data has 1; leave it out"):
+        built(*folder, "model.in_channels=3")
