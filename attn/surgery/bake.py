@@ -11,9 +11,11 @@ call `fuse_model` first, then `attach`, then `bake`.
 """
 
 import copy
+import inspect
 from collections import OrderedDict
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from attn.surgery.attach import HOSTS, detach, lost_site
 from attn.surgery.blocks import PREFIX
@@ -24,6 +26,17 @@ LAYER = "layer"  # the name of a layer beside its attention
 
 class LayerWithAttention(nn.Sequential):
     """A layer of the network under the name `layer`, before or after it attention."""
+
+
+class BlockWithAttention(LayerWithAttention):
+    """The same for a block whose forward takes more than the map, as a block of DLA does."""
+
+    def forward(self, *args: Any) -> Tensor:
+        first, *rest = self
+        x = first(*args)
+        for module in rest:
+            x = module(x)
+        return x
 
 
 def bake(model: nn.Module) -> nn.Module:
@@ -42,8 +55,14 @@ def bake(model: nn.Module) -> nn.Module:
     detach(baked)
     for name in sorted(filter(None, names), key=lambda name: -name.count(".")):  # inner hosts first
         parent, _, last = name.rpartition(".")
-        setattr(baked.get_submodule(parent), last, LayerWithAttention(layers[hosts[name]]))
+        setattr(baked.get_submodule(parent), last, _kind(hosts[name])(layers[hosts[name]]))
     return LayerWithAttention(layers[baked]) if "" in names else baked
+
+
+def _kind(host: nn.Module) -> type[LayerWithAttention]:
+    """torch.jit.script does not know `*args`, so most layers are a plain nn.Sequential."""
+    takes = inspect.signature(host.forward).parameters
+    return LayerWithAttention if len(takes) == 1 else BlockWithAttention
 
 
 def _layers(host: nn.Module) -> OrderedDict[str, nn.Module]:

@@ -102,6 +102,23 @@ KINDS = (
         {"inner": "before conv3", "branch": partial(_se_or, "bn3"), "identity": "downsample"}),
     _resnet("BasicBlock", "conv1 bn1 conv2 bn2", "bn2",
         {"inner": "before conv2", "branch": partial(_se_or, "bn2"), "identity": "downsample"}),
+    # ResNeSt, Res2Net, SKNet, CSPNet and DLA of timm
+    _resnet("ResNestBottleneck", "conv1 bn1 conv2 conv3 bn3", "bn3",
+        {"inner": "before conv3", "branch": "bn3", "identity": "downsample"}),
+    _resnet("Bottle2neck", "conv1 bn1 convs conv3 bn3", "bn3",
+        {"inner": "before conv3", "branch": partial(_se_or, "bn3"), "identity": "downsample"}),
+    _resnet("SelectiveKernelBasic", "conv1 conv2", "conv2",
+        {"inner": "before conv2", "branch": partial(_se_or, "conv2"), "identity": "downsample"}),
+    _resnet("SelectiveKernelBottleneck", "conv1 conv2 conv3", "conv3",
+        {"inner": "before conv3", "branch": partial(_se_or, "conv3"), "identity": "downsample"}),
+    Kind("BottleneckBlock", "conv1 conv2 attn2 conv3 attn3 drop_path", "conv3",
+        {"inner": "attn2", "branch": "attn3"}),
+    Kind("DarkBlock", "conv1 attn conv2 drop_path", "conv2", {"inner": "attn", "branch": "conv2"}),
+    Kind("DlaBasic", "conv1 bn1 conv2 bn2", "bn2", {"inner": "before conv2", "branch": "bn2"}),
+    Kind("DlaBottleneck", "conv1 bn1 conv2 bn2 conv3 bn3", "bn3",
+        {"inner": "before conv3", "branch": "bn3"}),
+    Kind("DlaBottle2neck", "conv1 bn1 convs conv3 bn3", "bn3",
+        {"inner": "before conv3", "branch": "bn3"}),
     # RegNet of torchvision, then of timm, where downsample=None is no shortcut at all
     Kind("ResBottleneckBlock", "f activation", "f",
         {"inner": "f.b", "branch": "f", "identity": "proj"}, shortcut="proj"),
@@ -162,7 +179,8 @@ def find(model: nn.Module, own: Blocks | None) -> list[Block]:
     if not any(kind.sites for _, _, kind in found):
         raise ValueError(
             f"attach finds no block it knows in {type(model).__name__}: it knows torchvision's and "
-            "timm's of ResNet, ResNeXt, Wide ResNet, RegNet, MobileNet, EfficientNet and ConvNeXt; "
+            "timm's of ResNet, ResNeXt, Wide ResNet, RegNet, MobileNet, EfficientNet and ConvNeXt, "
+            "and timm's ResNeSt, Res2Net, SKNet, CSPNet, DLA and HRNet; "
             "name yours and the layer that ends its residual branch, as in "
             'attach(model, NAM, blocks={MyBlock: {"branch": "bn2"}})'
         )

@@ -50,6 +50,12 @@ TIMM = {
     "efficientnet_b0": reach(16, *MOBILE),
     "efficientnet_es": reach(18, *MOBILE),
     "convnext_atto": reach(12, "branch", "identity"),
+    "resnest14d": reach(4, *RESIDUAL),
+    "res2net50_26w_4s": reach(16, *RESIDUAL),
+    "skresnet18": reach(8, *RESIDUAL),
+    "cspresnet50": reach(13, *MOBILE),
+    "cspdarknet53": reach(23, *MOBILE) | {"stage": 4},
+    "dla34": {"inner": 12, "branch": 12, "post": 12, "head": 1},
 }
 NETWORKS = [("torchvision", name) for name in TORCHVISION] + [("timm", name) for name in TIMM]
 
@@ -133,7 +139,9 @@ def test_every_site_of_every_family(library: str, name: str) -> None:
     assert list(model.state_dict()) == keys
     assert repr(model) == text
     for site in set(SITES) - set(counts):
-        with pytest.raises(ValueError, match=rf"has no {site}: it has|has no layer downsample"):
+        with pytest.raises(
+            ValueError, match=rf"has no {site}: it has|has no layer downsample|tell where"
+        ):
             attach(model, nn.Identity, site)
     assert detach(model) == 0
 
