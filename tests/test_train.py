@@ -110,6 +110,15 @@ def test_weights_from_elsewhere_are_the_start_of_another_run(unbroken, tmp_path)
     assert first["train.loss"] < plain["train.loss"]
 
 
+def test_weights_of_another_network_end_the_run_with_one_line(unbroken, tmp_path):
+    weights = f"model.weights={unbroken / 'weights.safetensors'}"
+    process = start(*SMALL, "model=resnet8", weights, cwd=tmp_path)
+    _, err = process.communicate()
+    assert process.returncode == 2
+    assert err.count("\n") == 1
+    assert "layers of the file are not in this network: layer1." in err
+
+
 def test_a_run_killed_at_any_moment_ends_as_if_nothing_had_happened(unbroken, tmp_path):
     command = (*SMALL, "attn=nam", "recipe.epochs=3")
     folder = tmp_path / RUN / "nam" / THREE

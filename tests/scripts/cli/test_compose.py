@@ -1,7 +1,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from scripts.cli.compose import UnknownName, build
+from scripts.cli.compose import UnknownName, build, check_names
 
 HARM = {"_target_": "os.mkdir", "path": "harm"}
 
@@ -14,3 +14,14 @@ def test_a_target_in_a_list_or_behind_an_interpolation_runs_no_code(hidden, tmp_
     with pytest.raises(UnknownName, match=r"os\.mkdir is not allowed"):
         build(cfg.optimizer)
     assert not any(tmp_path.iterdir())
+
+
+def test_the_keys_of_an_option_that_takes_a_mapping_are_free_and_no_others():
+    recipe = {"_target_": "engine.training.Recipe", "lr_scale": {"layer4.0": 0.1}}
+    known = OmegaConf.create({"recipe": recipe | {"lr_scale": None}})
+    check_names(OmegaConf.create({"recipe": recipe}), known)
+    with pytest.raises(UnknownName, match=r"unknown option recipe\.ema\.layer4"):
+        check_names(OmegaConf.create({"recipe": recipe | {"ema": {"layer4": 0.1}}}), known)
+    hidden = recipe | {"lr_scale": {"layer4": HARM}}
+    with pytest.raises(UnknownName, match=r"os\.mkdir is not allowed"):
+        check_names(OmegaConf.create({"recipe": hidden}), known)
