@@ -169,20 +169,20 @@ OPTIONS = {
 def reads(monkeypatch):
     """The reads of the device in the two ways of the loop; the answers are ones."""
     asked = []
-    for way in ("item", "tolist"):
+    for plain in (Tensor.item, Tensor.tolist):
 
-        def answer(tensor, way=way, plain=getattr(Tensor, way)):
+        def answer(tensor, plain=plain):
             if not tensor.is_meta:
                 return plain(tensor)
-            asked.append(way)
+            asked.append(plain.__name__)
             return torch.ones(tensor.shape).numpy().tolist()
 
-        monkeypatch.setattr(Tensor, way, answer)
+        monkeypatch.setattr(Tensor, plain.__name__, answer)
     return asked
 
 
 def epoch(run, steps):
-    """Train an epoch of `steps` steps, of which the last is smaller; no copy of the state is due."""
+    """Train an epoch of `steps` steps, the last of fewer images; no copy of the state is due."""
     run.last_copy = {"model": {}}
     size = run.recipe.batch_size
     train_epoch(run, meta_images(size * (steps - 1) + size // 2), NORMALIZE, lambda: None)
