@@ -34,7 +34,8 @@ def test_no_step_waits_for_the_device(new_run, attn):
     train_step(run, x, labels, 10)
 
 
-def test_control_a_read_is_an_error(_no_wait):
+@pytest.mark.usefixtures("_no_wait")
+def test_control_a_read_is_an_error():
     x = torch.zeros((), device="cuda")
     torch.cuda.set_sync_debug_mode("error")
     with pytest.raises(RuntimeError, match="synchroniz"):
