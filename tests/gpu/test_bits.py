@@ -1,4 +1,7 @@
-"""With deterministic=true, a run on a GPU has the same bits every time, interrupted or not."""
+"""With deterministic=true, a run on a GPU has the same bits every time, interrupted or not.
+
+torch warns of an operation whose bits may differ, and pytest makes an error of the warning.
+"""
 
 import pytest
 

@@ -10,7 +10,7 @@ from torch import nn
 from attn import CBAM, ECA, NAM, SE, SRM, FusedEpilogue, ShuffleAttention, Triplet
 from models.slots import Add, composed
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore")]  # of the compiler
 GATES = {
     "nam": NAM,
     "se": SE,

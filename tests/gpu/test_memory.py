@@ -6,7 +6,7 @@ import torch
 from engine.benchmark.memory import peak_memory
 from engine.benchmark.timing import Workload
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore")]
 CUDA = torch.device("cuda")
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from tests.ranked import environment, free_port
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore")]
 ROOT = Path(__file__).parents[2]
 
 

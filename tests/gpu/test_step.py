@@ -10,7 +10,7 @@ from engine.training.loop import evaluate, train_step
 from engine.transforms.normalize import Normalize
 from scripts.cli.overrides import CONF
 
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore")]  # of the compiler
 ATTENTIONS = sorted(file.stem for file in (CONF / "attn").glob("*.yaml"))
 FITTING = [name for name in ATTENTIONS if name not in ("ema", "psa", "shuffle")]  # for 16 channels
 NORMALIZE = Normalize("cifar100")
