@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test docs clean
+.PHONY: quickstart test docs gpu clean
 
 quickstart: .venv/installed  ## install, train on real digits with none, se and nam, compare
 	$(BIN)/python scripts/table.py table=quickstart run=true
@@ -14,6 +14,9 @@ test: .venv/installed  ## all that must hold before a commit
 docs: .venv/installed  ## the documentation as a site, in site/index.html
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+gpu: .venv/installed  ## test and measure on a CUDA GPU; the numbers stay in speed/gpu
+	$(BIN)/python scripts/gpu.py
 
 clean:  ## everything but your runs and data
 	rm -rf .venv site *.egg-info .pytest_cache .ruff_cache

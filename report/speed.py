@@ -40,7 +40,8 @@ class SpeedRow:
     """One reported workload: its `name`, its `chosen` options, and the workloads to compare with.
 
     `plain` is the same network without attention. `against` is the reference for all precisions
-    and modes. `loop` trains the same epoch in plain PyTorch. `convolutions`, `arithmetic` and
+    and modes. `loop` trains the same epoch in plain PyTorch. `beside` does what an epoch does
+    without its steps, and, in inference, writes a checkpoint. `convolutions`, `arithmetic` and
     `loader` measure parts of the work. `macs` counts multiply-accumulates per image.
     """
 
@@ -53,6 +54,7 @@ class SpeedRow:
     arithmetic: str | None = None
     loader: str | None = None
     loop: str | None = None
+    beside: str | None = None
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,13 @@ def numbers(speed: Speed, row: SpeedRow) -> dict[str, Any]:
         **_numbers("infer", speed.infer, row),
         "memory_mb": own / 2**20,
         "memory_ratio": own / plain if plain else None,
+        "epoch_beside_seconds": _median(speed.train.get(row.beside or "")),
+        "checkpoint_seconds": _median(speed.infer.get(row.beside or "")),
     }
+
+
+def _median(times: Sequence[float] | None) -> float | None:
+    return statistics.median(times) if times else None
 
 
 def _numbers(kind: str, times: Times, row: SpeedRow) -> dict[str, Any]:
@@ -117,6 +125,12 @@ def spreadsheet(speed: Speed) -> str:
 def in_json(speed: Speed) -> str:
     """All measurements as JSON, every round included."""
     return json.dumps(asdict(speed), indent=1) + "\n"
+
+
+def from_json(text: str) -> Speed:
+    """The measurements that `in_json` wrote."""
+    found = json.loads(text)
+    return Speed(**found | {"rows": [SpeedRow(**row) for row in found["rows"]]})
 
 
 def _flat(found: Mapping[str, Any]) -> dict[str, Any]:

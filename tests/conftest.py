@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
+NEEDS_GPU = "needs a CUDA GPU; `make gpu` runs it on one"
 SAMPLE = os.environ.get("IMAGENET_SAMPLE", "")
+
+
+def pytest_runtest_setup(item):
+    """Skip the tests with the mark `gpu` where there is no GPU."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip(NEEDS_GPU)
 
 
 @pytest.fixture(scope="session")

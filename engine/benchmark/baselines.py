@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 from PIL import Image
@@ -21,6 +23,7 @@ from engine.benchmark.timing import Workload
 from engine.datasets.in_memory import Images
 from engine.datasets.stream import ReadOptions, Stream
 from engine.rng import permutation
+from engine.storage.checkpoint import Writer
 from engine.training.loop import EVALUATION_BATCH, evaluate, train_epoch
 from engine.training.run import Run
 from engine.transforms.batch import Augment, CropFlip, Identity
@@ -147,6 +150,24 @@ def our_loop(run: Run, images: Images, normalize: Normalize) -> Workload:
         evaluate(run, images, normalize, _no_check)
 
     return Workload(train, infer, len(images), run.device)
+
+
+def epoch_without_steps(run: Run, images: Images, normalize: Normalize) -> Workload:
+    """What an epoch does beside its steps: order of the images, checks, summary. One "image" is
+    one epoch; in inference, one whole checkpoint: checks, copy, and the write of the thread."""
+    steps = run.recipe.steps_per_epoch(len(images))
+
+    def train() -> None:
+        run.epoch, run.step = 0, steps
+        run.losses = torch.zeros(steps, device=run.device)
+        train_epoch(run, images, normalize, _no_check)
+        run.next_epoch()
+
+    def save() -> None:
+        with TemporaryDirectory() as folder, Writer(Path(folder), 0) as writer:
+            run.start_saving(writer)
+
+    return Workload(train, save, 1, run.device)
 
 
 def plain_torch_loop(run: Run, images: Images, normalize: Normalize) -> Workload:

@@ -41,7 +41,7 @@ def why_no_graph(run: Run, images: Images) -> str | None:
         "the images are not in memory": not isinstance(images, Images),
         "the run has several ranks": run.ranks.world_size > 1,
         "recipe.mixup and recipe.cutmix draw on the host": recipe.mixup or recipe.cutmix,
-        "recipe.randaugment copies tables to the device": recipe.randaugment,
+        "recipe.randaugment was not tried in a graph": recipe.randaugment,
         "recipe.accumulate splits the batch": recipe.accumulate > 1,
         f"{type(run.optimizer).__name__} has no fused update": not is_fused(run.optimizer),
     }

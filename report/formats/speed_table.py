@@ -31,10 +31,13 @@ def markdown(speed: Speed) -> str:
     floors = (("time ÷ convolutions", "train_over_convolutions", ".2f"),
               ("÷ arithmetic", "train_over_arithmetic", ".2f"), ("GFLOP/s", "train_gflops", ",.0f"),
               ("loader ÷ step", "train_loader_share", ".4f"))  # fmt: skip
+    beside = (("beside its steps, s", "epoch_beside_seconds", ".4f"),
+              ("a checkpoint, in a thread, s", "checkpoint_seconds", ".3f"))  # fmt: skip
     train, infer = ([(h, f"{kind}_{key}", form) for h, key, form in pace] for kind in OPERATIONS)
     parts = [
         _table(speed, training, [*train, *memory]),
         _table(speed, inference, infer),
+        _table(speed, "An epoch", beside),
         _table(speed, f"{training}, against its lower bounds", floors),
         "\n".join(f"- {note}" for note in notes(speed)),
     ]

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from engine.benchmark.baselines import (
+    epoch_without_steps,
     our_loader,
     our_loop,
     our_reader,
@@ -26,6 +27,7 @@ from engine.datasets.imagenet import ImageNet
 from engine.datasets.in_memory import Images
 from engine.environment import prepare_device
 from engine.errors import ConfigError, as_config_error
+from engine.training.graph import use_graphs
 from engine.training.run import PRECISIONS, Run
 from engine.transforms.batch import CropFlip
 from engine.transforms.crop import Crop, ResizedCrop
@@ -35,6 +37,7 @@ from scripts.cli.compose import build
 
 IMAGES = 10_000  # in memory: as few of them as of a data set fit into a cache
 IMAGES_READ = 125  # at most this many files in one measurement
+BESIDE = "epoch without steps"
 BATCHES = 8  # in one measurement of a loader or of a loop
 
 
@@ -90,6 +93,12 @@ class BenchmarkSuite:
                 self.workloads[self.loaders[name]] = usual
         return name
 
+    def _add_matrix_product(self, run: Run) -> str:
+        name = f"{run.precision} matrix product"
+        if name not in self.workloads:
+            self.workloads[name] = matrix_product(run.device, PRECISIONS[run.precision])
+        return name
+
     def _add_reader(self, name: str, dataset: ImageDataset, crop: Crop) -> str | None:
         """None for a data set without files: random numbers cannot stand for image files."""
         if not isinstance(dataset, ImageNet) or not isinstance(crop, ResizedCrop):
@@ -131,12 +140,6 @@ class Networks(BenchmarkSuite):
             self.workloads[name] = convolutions_alone(counts, self.batch_size, *how)
         return name
 
-    def _add_matrix_product(self, run: Run) -> str:
-        name = f"{run.precision} matrix product"
-        if name not in self.workloads:
-            self.workloads[name] = matrix_product(run.device, PRECISIONS[run.precision])
-        return name
-
 
 class Modules(BenchmarkSuite):
     """The attention modules of a network, each on the shapes of its inputs, without the network."""
@@ -158,14 +161,22 @@ class Loops(BenchmarkSuite):
     """An epoch of training and an evaluation, by engine.training and by a plain PyTorch loop."""
 
     def add(self, combination: Combination) -> SpeedRow:
-        plain = f"{combination.name} plain PyTorch loop"
-        for name, loop in ((combination.name, our_loop), (plain, plain_torch_loop)):
-            cfg, run = self._build(combination)
-            dataset = build(cfg.data)
-            images = _random_images(cfg, run, BATCHES * self.batch_size)
-            self.workloads[name] = loop(run, images, dataset.normalize)
-        loader = self._add_loader(combination, cfg, dataset, run)
-        return self._row(combination, loop=plain, loader=loader)
+        plain, beside = (f"{combination.name} {what}" for what in ("plain PyTorch loop", BESIDE))
+        cfg, run = self._build(combination)
+        normalize = build(cfg.data).normalize
+        images = _random_images(cfg, run, BATCHES * self.batch_size)
+        self.workloads[beside] = epoch_without_steps(run, images, normalize)
+        self.workloads[plain] = plain_torch_loop(self._build(combination)[1], images, normalize)
+        use_graphs(run, {"train": images}, normalize, cfg.graph)
+        self.workloads[combination.name] = our_loop(run, images, normalize)
+        return self._row(
+            combination,
+            loop=plain,
+            beside=beside,
+            macs=cost(run.model, cfg.data.image_size).macs,
+            arithmetic=self._add_matrix_product(run),
+            loader=self._add_loader(combination, cfg, build(cfg.data), run),
+        )
 
 
 SUITES = {"networks": Networks, "modules": Modules, "loop": Loops}  # by the option `what`

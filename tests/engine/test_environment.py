@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 import train
 from engine import environment as allocator
 from engine.distributed.ranks import SINGLE_PROCESS
-from engine.environment import prepare_device
+from engine.environment import prepare_device, slow_precision
 
 
 class Libc:
@@ -75,3 +75,40 @@ def test_a_run_has_the_algorithms_that_its_configuration_asks_for(monkeypatch, d
     cfg = OmegaConf.create({"device": "cpu", "deterministic": deterministic})
     with pytest.raises(InterruptedError, match=f"^cpu {deterministic}$"):
         train.train(cfg, None, SINGLE_PROCESS)
+
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+MACHINES = {  # the machine, what torch finds there, and whether bf16 is fast there
+    "AVX2": ("x86_64", {}, False),
+    "AVX-512 without bf16": ("AMD64", {"mkldnn"}, False),
+    "AVX-512 with bf16": ("x86_64", {"avx512"}, True),
+    "AMX": ("x86_64", {"amx"}, True),
+    "Arm with bf16": ("aarch64", {"mkldnn"}, True),
+    "Arm without bf16": ("arm64", {}, False),
+}
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_bf16_that_a_cpu_emulates_is_told_in_one_line(monkeypatch, name):
+    machine, found, fast = MACHINES[name]
+    monkeypatch.setattr(allocator.platform, "machine", lambda: machine)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: "avx512" in found)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: "amx" in found)
+    monkeypatch.setattr(
+        torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: "mkldnn" in found, raising=False
+    )
+    told = slow_precision(CPU, "bf16")
+    assert (told is None) == fast
+    assert fast or (told.startswith("precision=bf16 is emulated on this CPU") and "\n" not in told)
+    assert slow_precision(CPU, "fp32") is slow_precision(CPU, "strict_fp32") is None
+
+
+@pytest.mark.parametrize(
+    ("capability", "slow"),
+    [((7, 5), {"bf16": "precision=fp16 is fast"}), ((9, 0), {"strict_fp32": "turns TF32 off"})],
+)
+def test_a_precision_that_is_slow_on_a_gpu_is_told(monkeypatch, capability, slow):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    for precision in ("fp32", "strict_fp32", "bf16", "fp16"):
+        told = slow_precision(GPU, precision)
+        assert slow[precision] in told if precision in slow else told is None

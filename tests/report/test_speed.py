@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from report.formats.speed_table import bars, markdown, write
-from report.speed import RATIOS, Ratio, Speed, SpeedRow, in_json, numbers, spreadsheet
+from report.speed import RATIOS, Ratio, Speed, SpeedRow, from_json, in_json, numbers, spreadsheet
 
 CHOSEN = {
     "model": "r",
@@ -75,7 +75,8 @@ def test_the_csv_has_all_of_it_in_columns_that_never_change(speed):
     ends = ("", "_min", "_max")
     columns = {f"{k}_{r}{end}" for k in ("train", "infer") for r in RATIOS for end in ends}
     columns |= {f"{k}_{n}" for k in ("train", "infer") for n in ("images_per_second", "gflops")}
-    assert set(lines[0]) == columns | {"memory_mb", "memory_ratio", *CHOSEN, *speed.setting}
+    columns |= {"memory_mb", "memory_ratio", "epoch_beside_seconds", "checkpoint_seconds"}
+    assert set(lines[0]) == columns | {*CHOSEN, *speed.setting}
 
 
 def test_tables_show_what_differs_and_what_was_measured(speed):
@@ -87,6 +88,7 @@ def test_tables_show_what_differs_and_what_was_measured(speed):
     assert "median [range] over 3 rounds of 1 steps, batch 4, interleaved; abacus" in text
     assert "product: 1 GFLOP/s" not in text
     assert "with PIL in a worker: 2000000.0 µs, 15.0 [10.0, 20.0] times as long" in text
+    assert "beside its steps" not in text
     assert "lower bounds" not in markdown(replace(speed, rows=[speed.rows[2]]))
 
 
@@ -111,3 +113,11 @@ def test_everything_is_written_and_every_time_kept(speed, tmp_path):
     kept = json.loads((tmp_path / "out/speed.json").read_text())
     assert kept == json.loads(in_json(speed))
     assert kept["train"]["nam"] == [1.1, 8.0, 1.2]
+    assert from_json((tmp_path / "out/speed.json").read_text()) == speed
+
+
+def test_an_epoch_without_steps_is_told_in_seconds(speed):
+    row = replace(speed.rows[0], beside="usual")
+    assert numbers(speed, row)["epoch_beside_seconds"] == 2.0
+    assert numbers(speed, row)["checkpoint_seconds"] == 1.0
+    assert "| 2.0000 " in markdown(replace(speed, rows=[row, *speed.rows[1:]]))

@@ -97,7 +97,7 @@ def test_modules_alone_beside_their_published_forms():
 def test_the_loop_beside_a_plain_pytorch_loop():
     speed = here("loop", attn="none")
     (row,) = speed.rows
-    assert {row.loop, row.loader} < set(speed.train)
+    assert {row.loop, row.loader, row.beside, row.arithmetic} < set(speed.train)
 
 
 @pytest.mark.usefixtures("_hydra")

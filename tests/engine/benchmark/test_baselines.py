@@ -7,6 +7,7 @@ from torchvision.datasets.folder import default_loader
 
 from engine.benchmark.baselines import (
     Pictures,
+    epoch_without_steps,
     our_loader,
     our_loop,
     our_reader,
@@ -19,6 +20,7 @@ from engine.benchmark.baselines import (
 )
 from engine.datasets.image_files import find
 from engine.datasets.stream import ReadOptions, Stream
+from engine.storage import checkpoint
 from engine.training.recipe import Recipe
 from engine.training.run import Run
 from engine.training.schedule import Cosine
@@ -52,6 +54,18 @@ def test_both_loops_make_the_same_updates_to_the_bit(images):
     ends = zip(ours.model.state_dict().values(), bare.model.state_dict().values(), strict=True)
     assert all(a.equal(b) for a, b in ends)
     assert not any(map(torch.equal, start, ours.model.parameters()))
+
+
+def test_an_epoch_without_steps_changes_nothing_and_writes_a_checkpoint(images, monkeypatch):
+    run, written = new_run(), []
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    workload = epoch_without_steps(run, images, NORMALIZE)
+    for _ in range(2):
+        workload.train()
+    monkeypatch.setattr(checkpoint, "save", lambda folder, state: written.append(state["epoch"]))
+    workload.infer()
+    assert all(value.equal(before[name]) for name, value in run.model.state_dict().items())
+    assert written == [1]
 
 
 def test_both_evaluate_and_change_nothing(images):
