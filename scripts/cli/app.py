@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from omegaconf.errors import OmegaConfBaseException
 from engine.errors import ConfigError, RunError
 from engine.signals import exit_on_signals
 from scripts.cli.compose import UnknownName, check_names, count_classes, defaults_of
+from scripts.cli.first_steps import without_words
 from scripts.cli.messages import translated
 from scripts.cli.overrides import CONF, flags_last, to_hydra, wrong_flag
 from scripts.cli.processes import join_sweep, join_workers, workers_that_save
@@ -61,11 +62,15 @@ def _answered(command: Callable[[], Any]) -> None:
         sys.exit(130)
 
 
-def refuse(message: str) -> int:
-    """Print the one line that says why the command does not run; return its exit code, 2."""
+def refuse(message: str, more: Sequence[str] = ()) -> int:
+    """Print the one line that says why the command does not run; return its exit code, 2.
+
+    `more` lines follow where the answer is a choice.
+    """
     rank = os.environ.get("RANK", "0")
     if rank == "0" or not rank.isdecimal():  # all ranks of a run have the same command line
-        print(f"{Path(sys.argv[0]).name}: {printable(message)}", file=sys.stderr)
+        lines = [f"{Path(sys.argv[0]).name}: {printable(message)}", *map(printable, more)]
+        print(*lines, sep="\n", file=sys.stderr)
     return ConfigError.exit_code
 
 
@@ -103,6 +108,8 @@ def _prepare_words(config_name: str) -> None:
     try:
         if wrong := wrong_flag(sys.argv[1:], config_name):
             raise ConfigError(wrong)
+        if not sys.argv[1:] and (said := without_words(config_name)):
+            sys.exit(refuse(*said))
         sys.argv[1:] = flags_last([to_hydra(word) for word in sys.argv[1:]])
     except ConfigError as error:
         sys.exit(refuse(str(error)))

@@ -9,6 +9,9 @@ from engine.errors import first_line
 
 MESSAGES = {  # their message -> ours
     r"Missing mandatory value: (\S+)": r"\1 is missing: give it with \1=...",
+    r"Could not override 'table'.*table=(\S+)": (
+        r"tables are made by another command: python scripts/table.py table=\1"
+    ),
     r"Could not override '(\w+)'": r"\1: this command has no group \1; --help lists the groups",
     r"Ambiguous value for argument '(\S+)'": r"\1: add -m to sweep over these values",
     r"ConfigError raised while resolving interpolation: ([^\n]+)": r"\1",
