@@ -35,7 +35,8 @@ def fit(
         ranks.run_on_rank_zero(RunLogger, folder, run) or NullLogger() as log,
         Writer(folder.path, checkpoint_seconds) as writer,
     ):
-        check = partial(pause, run, writer, interruption)
+        steps = recipe.steps_per_epoch(len(images["train"]))
+        check = partial(pause, run, writer, interruption, steps)
         while run.epoch < recipe.epochs:
             splits = source.eval_splits(last=run.epoch + 1 == recipe.epochs)
             rows = {"train": train_epoch(run, images["train"], normalize, check)}

@@ -20,7 +20,7 @@ MEANT = {
     "modle=resnet50": "did you mean model?",
     "sede=1": "did you mean seed?",
     "model.lr=1": "choose from ",
-    "nonsense=1": "choose from attn, checkpoint_seconds, ",
+    "zzz=1": "choose from attn, checkpoint_seconds, ",
 }
 
 
