@@ -22,6 +22,7 @@ from engine.errors import ConfigError, RunError
 from engine.signals import exit_on_signals
 from scripts.cli.compose import UnknownName, check_names, count_classes, defaults_of
 from scripts.cli.first_steps import without_words
+from scripts.cli.help import help_text
 from scripts.cli.messages import translated
 from scripts.cli.overrides import CONF, flags_last, to_hydra, wrong_flag
 from scripts.cli.processes import join_sweep, join_workers, workers_that_save
@@ -39,6 +40,9 @@ def run_app(task: Callable[[DictConfig], Any], config_name: str) -> None:
     version = {} if hydra.__version__ >= "1.4" else {"version_base": "1.3"}
     decorate = hydra.main(config_path=str(CONF), config_name=config_name, **version)
     with written_out():
+        if said := _help(config_name):
+            print(said)
+            return
         _answered(decorate(_in_one_line(task, config_name)))
 
 
@@ -111,6 +115,13 @@ def _prepare_words(config_name: str) -> None:
         if not sys.argv[1:] and (said := without_words(config_name)):
             sys.exit(refuse(*said))
         sys.argv[1:] = flags_last([to_hydra(word) for word in sys.argv[1:]])
+    except ConfigError as error:
+        sys.exit(refuse(str(error)))
+
+
+def _help(config_name: str) -> str | None:
+    try:
+        return help_text(config_name, sys.argv[1:])
     except ConfigError as error:
         sys.exit(refuse(str(error)))
 

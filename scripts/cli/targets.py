@@ -46,6 +46,19 @@ def defaults(target: str) -> dict[str, Any]:
     return found
 
 
+def documentation(target: str) -> tuple[str, str]:
+    """The first paragraph of the file that defines `target`, and the docstring of its class.
+
+    UnknownTarget as in `options`.
+    """
+    options(target)
+    module, statement = _find(*target.rpartition(".")[::2])
+    if isinstance(statement, ast.Assign):  # a partial of a class
+        module, statement = _find(module, statement.value.args[0].id)
+    of_file = ast.get_docstring(_parse(module)) or ""
+    return of_file.split("\n\n")[0], ast.get_docstring(statement) or ""
+
+
 def _find(module: str, name: str) -> tuple[str, ast.stmt] | None:
     """(module, statement) that defines `name`, followed through imports inside ALLOWED."""
     tree = _parse(module)
