@@ -152,7 +152,9 @@ def test_runs_that_share_a_terminal_say_whose_line_it_is(folder, run, monkeypatc
     assert capsys.readouterr().out.splitlines()[-1].startswith("resnet20 nam seed 0  epoch   1/")
 
 
-@pytest.mark.parametrize("whose", ["", "resnet20 nam seed 0  ", "mobilenet_v3_small shuffle seed 10  "])
+@pytest.mark.parametrize(
+    "whose", ["", "resnet20 nam seed 0  ", "mobilenet_v3_small shuffle seed 10  "]
+)
 @pytest.mark.parametrize("ema", [None, 0.9])
 @pytest.mark.parametrize("top1", [1.0, 11.01, 100.0])
 def test_the_line_of_an_epoch_fits_the_terminal(new_run, whose, ema, top1):
