@@ -25,6 +25,7 @@ from scripts.cli.first_steps import without_words
 from scripts.cli.help import help_text
 from scripts.cli.messages import translated
 from scripts.cli.overrides import CONF, flags_last, to_hydra, wrong_flag
+from scripts.cli.own_module import error_of_module, print_trace, take_debug
 from scripts.cli.processes import join_sweep, join_workers, workers_that_save
 from scripts.cli.terminal import printable, use_ascii_signs_where_needed, written_out
 
@@ -87,8 +88,10 @@ def _in_one_line(task: Callable[[DictConfig], Any], config_name: str) -> Callabl
             with written_out():
                 check_names(cfg, defaults_of(config_name))
                 return task(cfg)
-        except (RunError, HydraException, OmegaConfBaseException) as error:
-            refusal = error if isinstance(error, RunError) else ConfigError(translated(error))
+        except Exception as error:
+            if (refusal := _refusal(error)) is None:
+                raise
+            print_trace(error)
             refuse(str(refusal))
             # Hydra keeps the error for the rest of the sweep; its frames keep the job's tensors.
             traceback.clear_frames(error.__traceback__)
@@ -103,6 +106,16 @@ def _in_one_line(task: Callable[[DictConfig], Any], config_name: str) -> Callabl
     return job
 
 
+def _refusal(error: Exception) -> RunError | None:
+    """The error as one that is printed in a line; None if its traceback is needed."""
+    if isinstance(error, RunError):
+        return error
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return ConfigError(translated(error))
+    said = error_of_module(error)
+    return ConfigError(said) if said else None
+
+
 def _in_job(error: BaseException) -> bool:
     return any(frame.name == "job" for frame in traceback.extract_tb(error.__traceback__))
 
@@ -110,6 +123,7 @@ def _in_job(error: BaseException) -> bool:
 def _prepare_words(config_name: str) -> None:
     """Turn the command line into words for Hydra, or end with one line about a wrong word."""
     try:
+        sys.argv[1:] = take_debug(sys.argv[1:])
         if wrong := wrong_flag(sys.argv[1:], config_name):
             raise ConfigError(wrong)
         if not sys.argv[1:] and (said := without_words(config_name)):

@@ -14,9 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from engine.errors import ConfigError, first_line, place
 from scripts.cli.overrides import CONF, GROUPS, Overrides, to_hydra
+from scripts.cli.own_module import error_of_module
 from scripts.cli.recipe_files import complete_recipes
 from scripts.cli.suggest import hint
-from scripts.cli.targets import UnknownTarget, options
+from scripts.cli.targets import BrokenSource, UnknownTarget, options
 
 Choices = Mapping[str, str | None]  # group -> the chosen file of conf/GROUP
 
@@ -102,6 +103,8 @@ def build(node: DictConfig) -> Any:
         cause: BaseException = error
         while isinstance(cause, InstantiationException) and cause.__cause__:
             cause = cause.__cause__
+        if said := error_of_module(cause):
+            raise ConfigError(said) from error
         if isinstance(cause, VALUES_WRONG):
             raise ConfigError(f"{key}: {first_line(cause)}") from error
         # A mistake in the source of the class, such as a name that does not exist.
@@ -139,5 +142,7 @@ def _options_of(target: str, path: str) -> tuple[str, ...]:
         raise UnknownName(f"{path}._target_={target}: expected a class, such as attn.NAM")
     try:
         return options(target)
+    except BrokenSource as error:
+        raise UnknownName(str(error)) from error
     except UnknownTarget as error:
         raise UnknownName(f"{path}._target_: {error}") from error

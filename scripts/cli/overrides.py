@@ -38,7 +38,7 @@ def split_words(words: Sequence[str], own: Collection[str]) -> tuple[list[str], 
         return list(words), {}
     for_script, for_runs = [], []
     for word in words:
-        mine = word.startswith("-") or re.split("[.=]", word.lstrip("+"))[0] in own
+        mine = word.startswith("-") or re.split("[.=]", word.lstrip("+"))[0] in {*own, "debug"}
         (for_script if mine else for_runs).append(word)
     return for_script, parse_overrides(for_runs)
 

@@ -24,7 +24,7 @@ def hint(
     """
     path, _, key = where.rpartition(".")
     names = sorted({*map(str, allowed)} - {*HIDDEN} | {*(() if path else GROUPS)})
-    elsewhere = _leaves(known, path.partition(".")[0])
+    elsewhere = [name for name in _leaves(known, path.partition(".")[0]) if name != where]
     if found := [dotted for dotted in elsewhere if dotted.rpartition(".")[2] == key]:
         return f"did you mean {' or '.join(f'{dotted}{_said(value)}' for dotted in found)}?"
     if not path and set(GROUPS) & set(known) and (found := _other_choices(key)):
