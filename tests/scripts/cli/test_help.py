@@ -25,10 +25,8 @@ def test_the_help_of_a_command_fits_a_screen_and_explains_its_options(command):
 
 
 def test_a_line_of_a_file_is_an_option_with_its_default_and_its_explanation():
-    text = (
-        "# a: 1\na: 1  # one\nb:\n  _target_: x.Y\n  c: [1, 2]  # two: 2\nd: ${a}\nhydra:\n  e: 1"
-    )
-    assert list(options_in(text)) == [("a", "1", "one"), ("b.c", "[1, 2]", "two: 2")]
+    text = "# a: 1\na: 1  # one\nb:\n  _target_: x.Y\n  c: [1, 2]  # 2: 2\nd: ${a}\nhydra:\n  e: 1"
+    assert list(options_in(text)) == [("a", "1", "one"), ("b.c", "[1, 2]", "2: 2")]
 
 
 MODULES = sorted(file.stem for file in CONF.glob("attn/*.yaml"))
