@@ -7,6 +7,7 @@ end with the same file.
 import json
 import multiprocessing
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -89,6 +90,10 @@ class RunLogger:
             self.board.flush()
         tqdm.write(_line(self.whose, row, run))
 
+    def say(self, line: str) -> None:
+        """Print a line for whoever watches the run; no file holds it."""
+        tqdm.write(self.whose + line, file=sys.stderr)
+
     def attention(self, run: Run, seen: GateStatistics) -> None:
         """Log the gates and decisions of the attention in the epoch that `run` ends."""
         epoch = run.epoch + 1
@@ -127,6 +132,9 @@ class NullLogger:
         pass
 
     def epoch(self, run: Run, passes: dict[str, dict[str, float]]) -> None:
+        pass
+
+    def say(self, line: str) -> None:
         pass
 
     def attention(self, run: Run, seen: GateStatistics) -> None:

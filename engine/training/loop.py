@@ -60,7 +60,7 @@ def train_epoch(
     run.last_copy = run.last_copy or run.copy()
     run.model.train()
     inputs = batches[run.step :] if run.graph else _inputs(run, images, normalize, batches)
-    look = max(1, min(steps // LOOKS, BETWEEN))
+    look = steps_between_looks(steps)
     started = time.perf_counter()
     with _bar(run, f"epoch {run.epoch + 1}/{run.recipe.epochs}", steps) as bar:
         for batch in inputs:
@@ -78,6 +78,11 @@ def train_epoch(
     run.seconds += time.perf_counter() - started
     run.images += remaining
     return _epoch_summary(run, batches)
+
+
+def steps_between_looks(steps: int) -> int:
+    """After how many steps the loss is read, in an epoch of `steps` steps."""
+    return max(1, min(steps // LOOKS, BETWEEN))
 
 
 def _batches(run: Run, images: int) -> tuple[Tensor, ...]:
