@@ -10,7 +10,7 @@ from engine.errors import enough_memory, whole_compiler_cache
 from engine.storage.run_dir import RunDir
 from scripts.cli.app import run_app
 from scripts.cli.compose import build
-from scripts.cli.made_from import compare_finished, made_from
+from scripts.cli.made_from import compare_finished, made_from, require_images
 from scripts.cli.run_path import run_directory
 
 
@@ -42,6 +42,7 @@ def main(cfg: DictConfig) -> float:
         if result:
             ranks.broadcast_result(compare_finished, folder, cfg)
         else:
+            ranks.broadcast_result(require_images, cfg)
             claimed = ranks.run_on_rank_zero(folder.claim) or nullcontext()
             with claimed, enough_memory(cfg.recipe.batch_size), whole_compiler_cache():
                 result, done = train(cfg, folder, ranks), "finished"

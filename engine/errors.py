@@ -25,18 +25,27 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def place(error: BaseException) -> str:
-    """`file.py:12`: the last line outside the installed libraries that the error came through.
-
-    "" if there is none. A file below the current folder or beside this package is named shortly.
-    """
+def own_frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """The lines outside the installed libraries that the error came through, the last one last."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not any(part in frame.filename for part in INSTALLED)]
-    if not own:
-        return ""
-    path = Path(own[-1].filename)
-    short = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-    return f"{short}:{own[-1].lineno}"
+    return [frame for frame in frames if not is_installed(frame.filename)]
+
+
+def is_installed(file: str) -> bool:
+    """Whether a source file belongs to Python or to an installed library."""
+    return any(part in file for part in INSTALLED)
+
+
+def place(error: BaseException) -> str:
+    """`file.py:12`: the last of `own_frames`; "" if there is none."""
+    own = own_frames(error)
+    return f"{short(own[-1].filename)}:{own[-1].lineno}" if own else ""
+
+
+def short(file: str | Path) -> str:
+    """The path of a file; relative if the file is one of this project."""
+    path = Path(file)
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 class RunError(Exception):

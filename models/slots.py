@@ -31,6 +31,7 @@ from models.layers import conv3x3
 
 SITES = ("prenorm", "inner", "branch", "identity", "post", "stage", "head")
 STAGES = (1, 2, 3, 4)
+PASSED = {"conv": ("in_channels", "out_channels", "stride", "groups")}  # the others: channels
 
 Stages = Collection[int] | None  # None: all of them
 Sites = Mapping[str, Stages] | Collection[str | Mapping[str, Stages]]
@@ -183,6 +184,7 @@ class Slots:
         with torch.random.fork_rng(devices=[]):
             here = int(torch.randint(2**62, (), device="cpu"))
             torch.default_generator.manual_seed(here ^ zlib.crc32(slot.encode()))
+            _check_call(slot, factory, args, told)
             return factory(*args, **told)
 
     def _in(self, stages: Stages) -> bool:
@@ -203,6 +205,22 @@ def attention_names(model: nn.Module) -> list[str]:
 def below(key: str, name: str) -> bool:
     """Whether `key` names the module `name`, or something in it."""
     return key == name or key.startswith(f"{name}.")
+
+
+def _check_call(
+    slot: str, factory: Callable[..., nn.Module], args: Collection[int], told: Mapping[str, Any]
+) -> None:
+    """TypeError if the constructor cannot take what the slot passes."""
+    signature = inspect.signature(factory)
+    try:
+        signature.bind(*args, **told)
+    except TypeError as error:
+        cls = getattr(factory, "func", factory)
+        passed = ", ".join([*PASSED.get(slot, ("channels",)), *told])
+        raise TypeError(
+            f"the slot {slot} calls {cls.__name__}({passed}), but the constructor takes "
+            f"{signature}: {error}"
+        ) from error
 
 
 def _by_site(sites: Sites) -> dict[str, Stages]:

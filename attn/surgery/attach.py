@@ -132,6 +132,11 @@ def detach(model: nn.Module) -> int:
 def _check_arguments(factory: Callable[..., nn.Module], site: str) -> None:
     if site not in SITES:
         raise ValueError(f"site={site}: choose from {', '.join(SITES)}")
+    if isinstance(factory, str):
+        raise TypeError(
+            f"attach takes a class, such as attn.NAM, not the name {factory!r}; "
+            f"attn.names()[{factory!r}].factory() is the class of a name"
+        )
     if isinstance(factory, nn.Module) or not callable(factory):
         raise TypeError("module_factory must build a module: pass attn.NAM, not attn.NAM(64)")
 

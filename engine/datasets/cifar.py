@@ -18,52 +18,9 @@ import numpy as np
 import torch
 
 from engine.datasets.dataset import ImageDataset
-from engine.datasets.download import PublishedFile, download
 from engine.datasets.folder import read_folders
 from engine.datasets.in_memory import Images
-
-
-@dataclass(frozen=True)
-class Archive:
-    """One published archive: its address, its SHA-256, and its contents."""
-
-    file: str
-    size: int
-    sha256: str
-    folder: str
-    batches: dict[str, tuple[str, ...]]
-    labels: str
-    names: tuple[str, str]  # the file with the class names, and their key in it
-
-    @property
-    def published(self) -> PublishedFile:
-        return PublishedFile(BASE + self.file, self.size, self.sha256)
-
-
-BASE = "https://www.cs.toronto.edu/~kriz/"
-ARCHIVES = {
-    "cifar100": Archive(
-        file="cifar-100-python.tar.gz",
-        size=169_001_437,
-        sha256="85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
-        folder="cifar-100-python",
-        batches={"train": ("train",), "test": ("test",)},
-        labels="fine_labels",
-        names=("meta", "fine_label_names"),
-    ),
-    "cifar10": Archive(
-        file="cifar-10-python.tar.gz",
-        size=170_498_071,
-        sha256="6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
-        folder="cifar-10-batches-py",
-        batches={
-            "train": tuple(f"data_batch_{i}" for i in range(1, 6)),
-            "test": ("test_batch",),
-        },
-        labels="labels",
-        names=("batches.meta", "label_names"),
-    ),
-}
+from engine.storage.archives import ARCHIVES, Archive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,27 +44,11 @@ class CIFAR(ImageDataset):
 @functools.lru_cache(maxsize=2)  # the runs of one sweep share the decoded images
 def _read(name: str, here: Path, split: str) -> Images:
     archive = ARCHIVES[name]
-    for folder in (here, here / archive.folder):
-        if (folder / archive.batches["test"][0]).is_file():
-            return _from_batches(archive, split, lambda file, of=folder: (of / file).read_bytes())
+    if folder := archive.unpacked(here):
+        return _from_batches(archive, split, lambda file: (folder / file).read_bytes())
     if (here / split).is_dir():
         return read_folders(here / split, image_size=32)
-    path = here / archive.file
-    if not path.is_file():
-        _download(archive, path)
-    return _from_tar(archive, path, split)
-
-
-def _download(archive: Archive, path: Path) -> None:
-    try:
-        download(archive.published, path)
-    except (OSError, ValueError) as error:
-        raise FileNotFoundError(
-            f"no {archive.folder}/, {archive.file} or train/<class>/ in {path.parent}, and it "
-            f"cannot be downloaded ({error}); data=digits needs no download; else name a folder "
-            f"with data.root=..., or where there is a network, curl -C - -o {path} "
-            f"{archive.published}"
-        ) from error
+    return _from_tar(archive, archive.fetch(here), split)
 
 
 def _from_tar(archive: Archive, path: Path, split: str) -> Images:

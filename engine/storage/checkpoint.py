@@ -111,7 +111,6 @@ def _header() -> dict[str, Any]:
 def load(folder: Path, like: dict[str, Any]) -> dict[str, Any] | None:
     """The newest whole checkpoint in `folder`, on the CPU; None if there is no checkpoint.
 
-    A run on the CPU that had another number of threads is told so: sums are taken in another order.
     ConfigError if there are checkpoints and none can be used (to begin again would lose the run),
     if a newer version of attnbench wrote the checkpoint, or if its network is not that of `like`.
     """
@@ -125,13 +124,11 @@ def load(folder: Path, like: dict[str, Any]) -> dict[str, Any] | None:
         except Damaged as error:
             complaints.append(f"{name} cannot be used: {error}")
             continue
-        threads = state.pop("threads", None)  # older checkpoints do not have it
         state = {key: None for key in NEWER if key in like} | state
         if different := list(_differences(state, like)):
             raise ConfigError(f"{path} holds another network: {_some(different)}")
         if complaints:
             print(f"{folder}: {complaints[0]}; going on from {name}", file=sys.stderr)
-        _tell_threads(folder, threads, like)
         return state
     if complaints:
         raise ConfigError(
@@ -170,22 +167,25 @@ def verify(path: Path) -> None:
         raise Damaged(f"its record {damaged} is damaged")
 
 
-def require_room(folder: Path, model: nn.Module) -> None:
-    """ConfigError if `folder` has too little space for the checkpoints and the weights of a run."""
-    weights = sum(tensor.nbytes for tensor in model.state_dict().values())
-    missing = 3 - sum((folder / name).exists() for name in NAMES)  # two, and the one being written
-    require_space(folder, missing * 2 * weights + weights)  # 2: momentum is as large
+def compare_threads(folder: Path, state: Mapping[str, Any]) -> None:
+    """Tell a run that goes on from `state` on the CPU with another number of threads.
 
-
-def _tell_threads(folder: Path, before: object, like: dict[str, Any]) -> None:
-    now = torch.get_num_threads()
-    on_cpu = all(tensor.device.type == "cpu" for tensor in like["model"].values())
-    if on_cpu and isinstance(before, int) and before != now:
+    Its sums are then taken in another order.
+    """
+    before, now = state.get("threads"), torch.get_num_threads()  # older checkpoints have none
+    if isinstance(before, int) and before != now:
         print(
             f"{folder}: trained with {before} thread(s) so far and {now} now, so its last bits "
             f"will differ from an unbroken run; set OMP_NUM_THREADS={before} to keep them equal",
             file=sys.stderr,
         )
+
+
+def require_room(folder: Path, model: nn.Module) -> None:
+    """ConfigError if `folder` has too little space for the checkpoints and the weights of a run."""
+    weights = sum(tensor.nbytes for tensor in model.state_dict().values())
+    missing = 3 - sum((folder / name).exists() for name in NAMES)  # two, and the one being written
+    require_space(folder, missing * 2 * weights + weights)  # 2: momentum is as large
 
 
 def _is_whole(path: Path) -> bool:
@@ -198,7 +198,7 @@ def _is_whole(path: Path) -> bool:
 
 def _differences(state: dict[str, Any], like: dict[str, Any]) -> Iterator[str]:
     """The reason why a run with the state `like` cannot load `state`; None if it can."""
-    yield from _other_keys(state, like)
+    yield from _other_keys({k: v for k, v in state.items() if k != "threads"}, like)
     if "optimizer" in state and _groups(state) != _groups(like):
         yield "its optimizer has other parameters"
     there, here = state.get("model"), like["model"]

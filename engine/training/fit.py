@@ -10,11 +10,12 @@ from engine.datasets.dataset import ImageDataset
 from engine.environment import slow_precision
 from engine.storage.checkpoint import Writer, require_room
 from engine.storage.run_dir import RunDir
+from engine.training.forecast import Forecast
 from engine.training.gate_stats import measure_gates
 from engine.training.graph import use_graphs
 from engine.training.interruption import Interruption
 from engine.training.logger import NullLogger, RunLogger
-from engine.training.loop import evaluate, pause, train_epoch
+from engine.training.loop import evaluate, pause, steps_between_looks, train_epoch
 from engine.training.run import Run
 
 
@@ -35,10 +36,13 @@ def fit(
         ranks.run_on_rank_zero(RunLogger, folder, run) or NullLogger() as log,
         Writer(folder.path, checkpoint_seconds) as writer,
     ):
-        check = partial(pause, run, writer, interruption)
+        steps = recipe.steps_per_epoch(len(images["train"]))
+        check = partial(pause, run, writer, interruption, steps)
+        evaluated = len(images[source.splits[1]]) / len(images["train"])
+        check_step = Forecast(check, run, steps, steps_between_looks(steps), evaluated, log.say)
         while run.epoch < recipe.epochs:
             splits = source.eval_splits(last=run.epoch + 1 == recipe.epochs)
-            rows = {"train": train_epoch(run, images["train"], normalize, check)}
+            rows = {"train": train_epoch(run, images["train"], normalize, check_step)}
             rows |= {split: evaluate(run, images[split], normalize, check) for split in splits}
             log.epoch(run, rows)
             log.attention(run, measure_gates(run, images[splits[0]], normalize))

@@ -13,7 +13,8 @@ from typing import NoReturn
 from engine.distributed.ranks import SINGLE_PROCESS, Ranks
 from engine.signals import FORWARDED, SIGNALS, announce, ignore_signals, is_passed_on
 
-SAVING = "saving after this step; run the same command to resume"
+SAVING = "saving after this step"
+SAVED = "saved {}; run the same command to resume"
 
 
 class Interruption:
@@ -35,7 +36,7 @@ class Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         if kind is None and (number := self.signal_or(0)):  # it came after the last step
-            self.leave(number)
+            self.leave(number, "after the last epoch")
 
     def signal_or(self, other: int) -> int:
         """The signal that came to any rank, `other` of any rank, or 0; the same on all ranks.
@@ -44,10 +45,9 @@ class Interruption:
         """
         return self.ranks.all_reduce_max(self.number or other)
 
-    def leave(self, number: int) -> NoReturn:
-        """End the process with the exit code for signal `number`."""
-        if self.number is None:
-            self.ranks.run_on_rank_zero(announce, number, SAVING)
+    def leave(self, number: int, saved: str) -> NoReturn:
+        """End the process with the exit code for signal `number`; `saved` says where it stands."""
+        self.ranks.run_on_rank_zero(announce, number, SAVED.format(saved))
         if self.ranks.world_size > 1:  # torchrun signals the ranks that are left when one has gone
             ignore_signals()
             self._before = {}

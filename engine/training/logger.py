@@ -7,6 +7,7 @@ end with the same file.
 import json
 import multiprocessing
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -28,6 +29,7 @@ GATES = (
     "its input, on the images that are evaluated: 1 leaves a map as it is, 0.5 halves the map. "
     "`gate/<stage>/std` is their standard deviation: near 0, the module is a constant."
 )
+WIDTH = 80  # columns of a terminal
 LAYOUT = {  # charts of TensorBoard with a curve for each stage
     "attention": {
         "gates, mean by stage": ["Multiline", ["gate/.*/mean"]],
@@ -86,7 +88,11 @@ class RunLogger:
             for name, value in points.items():
                 self.board.add_scalar(name.replace(".", "/"), value, epoch)
             self.board.flush()
-        tqdm.write(self.whose + _line(row, run))
+        tqdm.write(_line(self.whose, row, run))
+
+    def say(self, line: str) -> None:
+        """Print a line for whoever watches the run; no file holds it."""
+        tqdm.write(self.whose + line, file=sys.stderr)
 
     def attention(self, run: Run, seen: GateStatistics) -> None:
         """Log the gates and decisions of the attention in the epoch that `run` ends."""
@@ -128,6 +134,9 @@ class NullLogger:
     def epoch(self, run: Run, passes: dict[str, dict[str, float]]) -> None:
         pass
 
+    def say(self, line: str) -> None:
+        pass
+
     def attention(self, run: Run, seen: GateStatistics) -> None:
         pass
 
@@ -150,16 +159,25 @@ def _whose(labels: Mapping[str, Any]) -> str:
     return f"{labels['model']} {labels['attn']} seed {labels['seed']}  "
 
 
-def _line(row: dict[str, Any], run: Run) -> str:
+def _line(whose: str, row: dict[str, Any], run: Run) -> str:
+    """The line of an epoch, of at most WIDTH columns: what matters least is left out first.
+
+    `metrics.jsonl` holds all of it, and the top-5 accuracy.
+    """
     watched = next(split for split in ("val", "test") if f"{split}.top1" in row)
-    top1, top5 = row[f"{watched}.top1"], row[f"{watched}.top5"]
     weights = " (ema)" if run.recipe.ema is not None else ""
-    return (
-        f"epoch {row['epoch']:>3}/{run.recipe.epochs}  lr {row['train.lr']:.4f}  "
-        f"loss {row['train.loss']:.3f}  train {row['train.top1']:.2f} %  "
-        f"{watched}{weights} top-1 {top1:.2f} %  top-5 {top5:.2f} %  "
-        f"{run.images_per_second:,.0f} images/s"
-    )
+    parts = {
+        "epoch": f"{whose}epoch {row['epoch']:>3}/{run.recipe.epochs}",
+        "lr": f"lr {row['train.lr']:.4f}",
+        "loss": f"loss {row['train.loss']:.3f}",
+        "train": f"train {row['train.top1']:5.2f} %",
+        "watched": f"{watched}{weights} {row[f'{watched}.top1']:5.2f} %",
+        "pace": f"{run.images_per_second:,.0f} img/s",
+    }
+    for name in ("lr", "loss", "pace", "train"):
+        if len("  ".join(parts.values())) > WIDTH:
+            del parts[name]
+    return "  ".join(parts.values())
 
 
 def _whole(lines: str) -> Iterator[dict[str, Any]]:

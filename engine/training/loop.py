@@ -27,8 +27,13 @@ BETWEEN = 50  # steps between two looks, at most; each look waits for the device
 CHECKPOINT = 1  # a request for a checkpoint; the numbers of signals are larger
 
 
-def pause(run: Run, writer: Writer, interruption: Interruption, in_epoch: bool = True) -> None:
-    """Between two steps: start a checkpoint if one is due; after a signal, save and exit."""
+def pause(
+    run: Run, writer: Writer, interruption: Interruption, steps: int, in_epoch: bool = True
+) -> None:
+    """Between two steps: start a checkpoint if one is due; after a signal, save and exit.
+
+    An epoch has `steps` steps.
+    """
     last = run.epoch == run.recipe.epochs  # fit saves the end of the run
     due = run.ranks.rank == 0 and not last and writer.due(in_epoch)
     request = interruption.signal_or(CHECKPOINT if due else 0)
@@ -37,7 +42,8 @@ def pause(run: Run, writer: Writer, interruption: Interruption, in_epoch: bool =
     elif request:
         writer.wait()
         run.save(writer.folder)
-        interruption.leave(request)
+        here = f"at step {run.step} of {steps} of epoch {run.epoch + 1}"
+        interruption.leave(request, here if run.step else f"after epoch {run.epoch}")
 
 
 def train_epoch(
@@ -54,7 +60,7 @@ def train_epoch(
     run.last_copy = run.last_copy or run.copy()
     run.train_mode()
     inputs = batches[run.step :] if run.graph else _inputs(run, images, normalize, batches)
-    look = max(1, min(steps // LOOKS, BETWEEN))
+    look = steps_between_looks(steps)
     started = time.perf_counter()
     with _bar(run, f"epoch {run.epoch + 1}/{run.recipe.epochs}", steps) as bar:
         for batch in inputs:
@@ -72,6 +78,11 @@ def train_epoch(
     run.seconds += time.perf_counter() - started
     run.images += remaining
     return _epoch_summary(run, batches)
+
+
+def steps_between_looks(steps: int) -> int:
+    """After how many steps the loss is read, in an epoch of `steps` steps."""
+    return max(1, min(steps // LOOKS, BETWEEN))
 
 
 def _batches(run: Run, images: int) -> tuple[Tensor, ...]:

@@ -192,8 +192,8 @@ class Run:
         return _on_cpu(self.state_dict())
 
     def resume(self, folder: Path) -> bool:
-        """Load the newest checkpoint in `folder`; False if there is none."""
-        found = self.ranks.broadcast_result(partial(self._load, folder))
+        """Load the newest checkpoint in `folder`, to train on; False if there is none."""
+        found = self.ranks.broadcast_result(partial(self._resume, folder))
         self.ranks.broadcast_state(self.snapshot, self.restore)
         return found
 
@@ -212,10 +212,17 @@ class Run:
             raise ValueError(f"{path}: {' '.join([first, *more[:1]])}") from error
         self.epoch = self.recipe.epochs
 
-    def _load(self, folder: Path) -> bool:
+    def load_checkpoint(self, folder: Path) -> dict[str, Any] | None:
+        """Load the newest checkpoint in `folder` and return its state; None if there is none."""
         state = checkpoint.load(folder, like=self.state_dict())
         if state is not None:
             self.load_state_dict(state)
+        return state
+
+    def _resume(self, folder: Path) -> bool:
+        state = self.load_checkpoint(folder)
+        if state is not None and self.device.type == "cpu" and self.epoch < self.recipe.epochs:
+            checkpoint.compare_threads(folder, state)
         return state is not None
 
     def next_epoch(self) -> None:

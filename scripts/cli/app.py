@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,11 @@ from omegaconf.errors import OmegaConfBaseException
 from engine.errors import ConfigError, RunError
 from engine.signals import exit_on_signals
 from scripts.cli.compose import UnknownName, check_names, count_classes, defaults_of
+from scripts.cli.first_steps import without_words
+from scripts.cli.help import help_text
 from scripts.cli.messages import translated
 from scripts.cli.overrides import CONF, flags_last, to_hydra, wrong_flag
+from scripts.cli.own_module import error_of_module, print_trace, take_debug
 from scripts.cli.processes import join_sweep, join_workers, workers_that_save
 from scripts.cli.terminal import printable, use_ascii_signs_where_needed, written_out
 
@@ -38,6 +41,9 @@ def run_app(task: Callable[[DictConfig], Any], config_name: str) -> None:
     version = {} if hydra.__version__ >= "1.4" else {"version_base": "1.3"}
     decorate = hydra.main(config_path=str(CONF), config_name=config_name, **version)
     with written_out():
+        if said := _help(config_name):
+            print(said)
+            return
         _answered(decorate(_in_one_line(task, config_name)))
 
 
@@ -61,11 +67,15 @@ def _answered(command: Callable[[], Any]) -> None:
         sys.exit(130)
 
 
-def refuse(message: str) -> int:
-    """Print the one line that says why the command does not run; return its exit code, 2."""
+def refuse(message: str, more: Sequence[str] = ()) -> int:
+    """Print the one line that says why the command does not run; return its exit code, 2.
+
+    `more` lines follow where the answer is a choice.
+    """
     rank = os.environ.get("RANK", "0")
     if rank == "0" or not rank.isdecimal():  # all ranks of a run have the same command line
-        print(f"{Path(sys.argv[0]).name}: {printable(message)}", file=sys.stderr)
+        lines = [f"{Path(sys.argv[0]).name}: {printable(message)}", *map(printable, more)]
+        print(*lines, sep="\n", file=sys.stderr)
     return ConfigError.exit_code
 
 
@@ -78,8 +88,10 @@ def _in_one_line(task: Callable[[DictConfig], Any], config_name: str) -> Callabl
             with written_out():
                 check_names(cfg, defaults_of(config_name))
                 return task(cfg)
-        except (RunError, HydraException, OmegaConfBaseException) as error:
-            refusal = error if isinstance(error, RunError) else ConfigError(translated(error))
+        except Exception as error:
+            if (refusal := _refusal(error)) is None:
+                raise
+            print_trace(error)
             refuse(str(refusal))
             # Hydra keeps the error for the rest of the sweep; its frames keep the job's tensors.
             traceback.clear_frames(error.__traceback__)
@@ -94,6 +106,16 @@ def _in_one_line(task: Callable[[DictConfig], Any], config_name: str) -> Callabl
     return job
 
 
+def _refusal(error: Exception) -> RunError | None:
+    """The error as one that is printed in a line; None if its traceback is needed."""
+    if isinstance(error, RunError):
+        return error
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return ConfigError(translated(error))
+    said = error_of_module(error)
+    return ConfigError(said) if said else None
+
+
 def _in_job(error: BaseException) -> bool:
     return any(frame.name == "job" for frame in traceback.extract_tb(error.__traceback__))
 
@@ -101,9 +123,19 @@ def _in_job(error: BaseException) -> bool:
 def _prepare_words(config_name: str) -> None:
     """Turn the command line into words for Hydra, or end with one line about a wrong word."""
     try:
+        sys.argv[1:] = take_debug(sys.argv[1:])
         if wrong := wrong_flag(sys.argv[1:], config_name):
             raise ConfigError(wrong)
+        if not sys.argv[1:] and (said := without_words(config_name)):
+            sys.exit(refuse(*said))
         sys.argv[1:] = flags_last([to_hydra(word) for word in sys.argv[1:]])
+    except ConfigError as error:
+        sys.exit(refuse(str(error)))
+
+
+def _help(config_name: str) -> str | None:
+    try:
+        return help_text(config_name, sys.argv[1:])
     except ConfigError as error:
         sys.exit(refuse(str(error)))
 

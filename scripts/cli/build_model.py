@@ -1,14 +1,16 @@
 """Build the network of a configuration, and try it before any data is read."""
 
 import copy
+import inspect
 
 import torch
 from omegaconf import DictConfig, ListConfig
 from torch import nn
 
 from engine.distributed.ranks import SINGLE_PROCESS, Ranks
-from engine.errors import ConfigError, first_line, place
+from engine.errors import ConfigError, first_line, place, short
 from scripts.cli.compose import build
+from scripts.cli.own_module import error_of_module
 
 
 def build_network(cfg: DictConfig, ranks: Ranks = SINGLE_PROCESS) -> nn.Module:
@@ -35,10 +37,11 @@ def build_network(cfg: DictConfig, ranks: Ranks = SINGLE_PROCESS) -> nn.Module:
     images = torch.empty(shape, device="meta")  # takes no memory, computes nothing
     try:
         with torch.no_grad():
-            copy.deepcopy(model).to("meta").eval()(images)
+            _with_checked_sites(copy.deepcopy(model)).to("meta").eval()(images)
     except (RuntimeError, TypeError, ValueError, LookupError, NameError, AttributeError) as error:
         raise ConfigError(
-            f"model: it cannot take images of {side}x{side} pixels: "
+            error_of_module(error)
+            or f"model: it cannot take images of {side}x{side} pixels: "
             f"{type(error).__name__}: {first_line(error)} ({place(error)})"
         ) from error
     return ranks.convert_sync_batchnorm(model) if cfg.syncbn else model
@@ -55,4 +58,23 @@ def _require_sites(model: nn.Module, sites: ListConfig | DictConfig, gain: float
         raise ConfigError(
             f"sites: {type(model).__name__} has no site {missing[0]} in the chosen stages: choose "
             "another site, or see docs/extending.md for a network of your own"
+        )
+
+
+def _with_checked_sites(model: nn.Module) -> nn.Module:
+    """`model`, whose modules at sites have to return maps of the shape that they get."""
+    for module in model.modules():
+        if hasattr(module, "attention_site"):
+            module.register_forward_hook(_require_same_shape)
+    return model
+
+
+def _require_same_shape(module: nn.Module, inputs: tuple[object, ...], output: object) -> None:
+    given, got = (tuple(getattr(x, "shape", ())) for x in (inputs[0], output))
+    if given != got:
+        name, file = type(module).__name__, short(inspect.getfile(type(module)))
+        what = f"a map {got}" if got else f"a {type(output).__name__}"
+        raise ConfigError(
+            f"{file}: {name} returned {what} for a map {given}; at the site "
+            f"{module.attention_site}, a module returns the shape that it gets"
         )

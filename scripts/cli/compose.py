@@ -3,8 +3,7 @@
 Names are checked before torch is imported, and values before any data is read.
 """
 
-import difflib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from engine.errors import ConfigError, first_line, place
 from scripts.cli.overrides import CONF, GROUPS, Overrides, to_hydra
+from scripts.cli.own_module import error_of_module
 from scripts.cli.recipe_files import complete_recipes
-from scripts.cli.targets import UnknownTarget, options, takes_mapping
+from scripts.cli.suggest import hint
+from scripts.cli.targets import BrokenSource, UnknownTarget, options, takes_mapping
 
 Choices = Mapping[str, str | None]  # group -> the chosen file of conf/GROUP
 
@@ -57,11 +58,16 @@ def defaults_of(config_name: str, choices: Choices | None = None) -> DictConfig:
     return hydra.compose(config_name, [w for w in words if not w.startswith("experiment=")])
 
 
-def check_names(cfg: DictConfig, known: DictConfig, path: str = "") -> None:
+def check_names(cfg: DictConfig, known: DictConfig) -> None:
     """Raise UnknownName for the first key that nothing reads; the message names the nearest key.
 
     `known` holds the keys that exist where a node of `cfg` has no `_target_`.
     """
+    _check_below("", cfg, known, known)
+
+
+def _check_below(path: str, cfg: DictConfig, known: DictConfig, root: DictConfig) -> None:
+    """Check the node `cfg` at `path`; `known` is the same node of `root`."""
     target = cfg.get("_target_")
     allowed = [*_options_of(target, path), *SPECIAL] if "_target_" in cfg else list(known)
     if "_target_" in known and _partial(cfg) is not _partial(known):
@@ -69,14 +75,15 @@ def check_names(cfg: DictConfig, known: DictConfig, path: str = "") -> None:
     for key in cfg:
         where = f"{path}.{key}" if path else str(key)
         if key not in allowed:
-            hint = _elsewhere(str(key), known) if not path else None
-            hint = hint or _hint(key, allowed, path, target)
-            raise UnknownName(f"unknown option {where}; {hint}")
+            value = OmegaConf.to_container(cfg)[key]
+            meant = hint(where, value, allowed, root, target)
+            raise UnknownName(f"unknown option {where}; {meant}")
         node = cfg._get_node(key)
         if isinstance(node, DictConfig) and not node._is_interpolation() and not node._is_none():
             free = "_target_" in cfg and takes_mapping(target, str(key))
             below = node if free else known._get_node(key) if key in known else None
-            check_names(node, below if isinstance(below, DictConfig) else OmegaConf.create(), where)
+            below = below if isinstance(below, DictConfig) else OmegaConf.create()
+            _check_below(where, node, below, root)
 
 
 def build(node: DictConfig) -> Any:
@@ -97,6 +104,8 @@ def build(node: DictConfig) -> Any:
         cause: BaseException = error
         while isinstance(cause, InstantiationException) and cause.__cause__:
             cause = cause.__cause__
+        if said := error_of_module(cause):
+            raise ConfigError(said) from error
         if isinstance(cause, VALUES_WRONG):
             raise ConfigError(f"{key}: {first_line(cause)}") from error
         # A mistake in the source of the class, such as a name that does not exist.
@@ -134,22 +143,7 @@ def _options_of(target: str, path: str) -> tuple[str, ...]:
         raise UnknownName(f"{path}._target_={target}: expected a class, such as attn.NAM")
     try:
         return options(target)
+    except BrokenSource as error:
+        raise UnknownName(str(error)) from error
     except UnknownTarget as error:
         raise UnknownName(f"{path}._target_: {error}") from error
-
-
-def _elsewhere(key: str, known: DictConfig) -> str | None:
-    """The option of a group with this name: `lr` is `recipe.lr`."""
-    groups = {str(group): known._get_node(group) for group in known}
-    holders = [g for g, node in groups.items() if isinstance(node, DictConfig) and key in node]
-    return (
-        f"did you mean {' or '.join(f'{group}.{key}' for group in holders)}?" if holders else None
-    )
-
-
-def _hint(key: str, allowed: Iterable[str], path: str, target: str | None) -> str:
-    names = {str(name) for name in allowed} | set(() if path else GROUPS)
-    names = sorted(names - {*SPECIAL, "slots"})
-    if near := difflib.get_close_matches(str(key), names, 1, 0.5):
-        return f"did you mean {path}.{near[0]}?" if path else f"did you mean {near[0]}?"
-    return f"choose from {', '.join(names)}" if names else f"{target or path} has no options"

@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from engine.errors import as_config_error
+from engine.storage.archives import ARCHIVES, fetch_missing
 from engine.storage.origin import Origin, digest_of_file, is_here, known_origin
 from engine.storage.run_dir import RunDir
 from scripts.cli.compose import build
@@ -18,6 +19,17 @@ UNSEEN = (
     "stem",
     "channels",
 )  # they leave the images alone
+
+
+def require_images(cfg: DictConfig) -> None:
+    """Download the images of CIFAR if they are missing; ConfigError if they cannot be downloaded.
+
+    Torch is not imported: a first run without images learns at once what to do.
+    """
+    data = cfg.data
+    if data._target_.endswith(".CIFAR") and data.name in ARCHIVES and isinstance(data.root, str):
+        with as_config_error("data"):
+            fetch_missing(data.name, Path(data.root).expanduser())
 
 
 def made_from(cfg: DictConfig) -> Origin:

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Sequence
 
 from hydra.errors import MissingConfigException, OverrideParseException
 
@@ -9,6 +10,9 @@ from engine.errors import first_line
 
 MESSAGES = {  # their message -> ours
     r"Missing mandatory value: (\S+)": r"\1 is missing: give it with \1=...",
+    r"Could not override 'table'.*table=(\S+)": (
+        r"tables are made by another command: python scripts/table.py table=\1"
+    ),
     r"Could not override '(\w+)'": r"\1: this command has no group \1; --help lists the groups",
     r"Ambiguous value for argument '(\S+)'": r"\1: add -m to sweep over these values",
     r"ConfigError raised while resolving interpolation: ([^\n]+)": r"\1",
@@ -19,9 +23,7 @@ def translated(error: Exception) -> str:
     """The error in one line that names the option and its possible values."""
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = (error.missing_cfg_file or "").rpartition("/")
-        near = difflib.get_close_matches(name, error.options, 1)
-        guess = f"; did you mean {group}={near[0]}?" if near else ""
-        return f"unknown {group} '{name}'{guess} (choose from {', '.join(error.options)})"
+        return unknown_choice(group, name, error.options)
     if isinstance(error, OverrideParseException):
         return _unread(error.override.lstrip("+"))
     text = str(error)
@@ -31,6 +33,13 @@ def translated(error: Exception) -> str:
     key = getattr(error, "full_key", None)
     first = first_line(error).replace("++", "")
     return f"{key}: {first}" if key else first
+
+
+def unknown_choice(group: str, name: str, options: Sequence[str]) -> str:
+    """The message about group=name, which is none of `options`."""
+    near = difflib.get_close_matches(name, options, 1)
+    guess = f"; did you mean {group}={near[0]}?" if near else ""
+    return f"unknown {group} '{name}'{guess} (choose from {', '.join(options)})"
 
 
 def _unread(word: str) -> str:

@@ -18,6 +18,7 @@ CONF = Path(__file__).parents[2] / "conf"
 GROUPS = tuple(sorted(f.name for f in CONF.iterdir() if f.is_dir() and f.name != "__pycache__"))
 # Hydra does not name the group in its message about one of these values.
 NOT_A_CHOICE = re.compile(r"null|true|false|[-+\d\[][^']*")
+HELP = ("--help", "-h")
 SWEEP = ("-m", "--multirun")
 HYDRA = "cfg config- experimental help hydra- info multirun package resolve run shell-c version"
 WITH_VALUE = (  # the next word is theirs
@@ -30,11 +31,14 @@ FLAGS = tuple(f"--{flag}" for flag in HYDRA.split())
 def split_words(words: Sequence[str], own: Collection[str]) -> tuple[list[str], Overrides]:
     """Separate the words for a script and its flags from the options of train.py.
 
-    `own` are the names of the script's own options and groups.
+    `own` are the names of the script's own options and groups. With a flag for help, all words are
+    for the script.
     """
+    if set(HELP) & set(words):
+        return list(words), {}
     for_script, for_runs = [], []
     for word in words:
-        mine = word.startswith("-") or re.split("[.=]", word.lstrip("+"))[0] in own
+        mine = word.startswith("-") or re.split("[.=]", word.lstrip("+"))[0] in {*own, "debug"}
         (for_script if mine else for_runs).append(word)
     return for_script, parse_overrides(for_runs)
 

@@ -107,6 +107,6 @@ def load_run(run: str, config: DictConfig, device: str) -> Run:
 
     loaded = Run(build(config.model), build(config.recipe), config.seed, device, config.precision)
     with as_config_error("run"):
-        if not loaded.resume(Path(run)):
+        if loaded.load_checkpoint(Path(run)) is None:
             loaded.load_weights(Path(run))
     return loaded

@@ -13,11 +13,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from engine.errors import short
+
 ALLOWED = ("attn.", "models.", "engine.", "torch.optim.", "torch.nn.")
 
 
 class UnknownTarget(LookupError):
     """No such class, or none that a configuration may name."""
+
+
+class BrokenSource(UnknownTarget):
+    """The file of the class is no Python; the message begins with file and line."""
 
 
 @functools.cache
@@ -30,7 +36,9 @@ def options(target: str) -> tuple[str, ...]:
         raise UnknownTarget(f"{target}: there is no file {module.replace('.', '/')}.py")
     found = _find(module, name)
     if found is None or isinstance(found[1], ast.FunctionDef):
-        raise UnknownTarget(f"{target} is not a class of {module}")
+        there = ", ".join(s.name for s in _parse(module).body if isinstance(s, ast.ClassDef))
+        has = f"; {short(_path(module))} has {there}" if there else ""
+        raise UnknownTarget(f"{target} is not a class of {module}{has}")
     return tuple(name for name, _ in _parameters(*found))
 
 
@@ -50,6 +58,19 @@ def defaults(target: str) -> dict[str, Any]:
             with suppress(ValueError):  # the value is not a literal, such as field(...)
                 found[field.target.id] = ast.literal_eval(field.value)
     return found
+
+
+def documentation(target: str) -> tuple[str, str]:
+    """The first paragraph of the file that defines `target`, and the docstring of its class.
+
+    UnknownTarget as in `options`.
+    """
+    options(target)
+    module, statement = _find(*target.rpartition(".")[::2])
+    if isinstance(statement, ast.Assign):  # a partial of a class
+        module, statement = _find(module, statement.value.args[0].id)
+    of_file = ast.get_docstring(_parse(module)) or ""
+    return of_file.split("\n\n")[0], ast.get_docstring(statement) or ""
 
 
 def _find(module: str, name: str) -> tuple[str, ast.stmt] | None:
@@ -121,7 +142,8 @@ def _parse(module: str) -> ast.Module | None:
     try:
         return ast.parse(path.read_text(encoding="utf-8")) if path else None
     except SyntaxError as error:
-        raise UnknownTarget(f"{path}:{error.lineno}: SyntaxError: {error.msg}") from error
+        where = f"{short(path)}:{error.lineno}"
+        raise BrokenSource(f"{where}: {type(error).__name__}: {error.msg}") from error
 
 
 @functools.cache

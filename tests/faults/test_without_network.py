@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.datasets.cifar import ARCHIVES, CIFAR
+from engine.datasets.cifar import CIFAR
 from engine.datasets.imagenet import ImageNet
+from engine.storage.archives import ARCHIVES
 
 pytestmark = pytest.mark.fault("B8")
 
@@ -57,7 +58,7 @@ def test_nothing_asks_for_a_network(photos, tmp_path, tally):
     tally("B8", "nothing asks for a network: imports, training", [True, True])
 
 
-def test_missing_data_are_told_with_command_address_size_and_hash(tmp_path, monkeypatch, tally):
+def test_missing_data_are_told_with_address_and_size(tmp_path, monkeypatch, tally):
     def no_network(*args, **options):
         raise urllib.error.URLError("no network")
 
@@ -66,7 +67,7 @@ def test_missing_data_are_told_with_command_address_size_and_hash(tmp_path, monk
     archive = ARCHIVES["cifar10"]
     expected = {
         CIFAR(name="cifar10", image_size=32, **given): (
-            "no network", "curl ", archive.published.url, "170,498,071 bytes", archive.sha256,
+            "no network", "data=digits", archive.published.url, "(170 MB)",
         ),
         ImageNet(image_size=224, **given): (
             "python -c ", "https://image-net.org/download", "6,744,924,160 bytes", "MD5 29b22e29",

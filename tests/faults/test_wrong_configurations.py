@@ -269,6 +269,7 @@ def answered(monkeypatch, tmp_path, capsys):
         return right and not left
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("scripts.cli.made_from.fetch_missing", lambda name, root: None)
     monkeypatch.setattr(ImageDataset, "load", load)
     monkeypatch.setattr(ImageDataset, "origin", lambda self: load(self, "train"))
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")  # the command sets it too; monkeypatch unsets it

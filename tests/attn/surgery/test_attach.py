@@ -2,6 +2,7 @@
 
 import copy
 import io
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 
@@ -607,6 +608,13 @@ def test_refusals(resnet: nn.Module, arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         attach(resnet, **{"module_factory": attn.NAM, **arguments})
     assert detach(resnet) == 0
+
+
+def test_refuses_a_name_and_says_how_a_name_becomes_a_factory(resnet: nn.Module) -> None:
+    with pytest.raises(TypeError, match=r"such as attn\.NAM, not the name 'nam'") as refused:
+        attach(resnet, "nam")
+    factory = eval(re.search(r"attn\.names.*\(\)", str(refused.value))[0])
+    assert len(attach(resnet, factory)) == len(attach(resnet, attn.NAM, "inner")) > 0
 
 
 def test_refuses_a_module_in_place_of_a_factory(resnet: nn.Module) -> None:

@@ -32,19 +32,6 @@ def test_two_are_kept_and_nothing_else(tmp_path):
     assert same(checkpoint.read(tmp_path / "previous.pt"), 2)
 
 
-def test_another_number_of_threads_is_told(tmp_path, capsys, monkeypatch):
-    checkpoint.save(tmp_path, STATE)
-    checkpoint.load(tmp_path, like=STATE)
-    assert not capsys.readouterr().err
-    threads = torch.get_num_threads()
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
-    assert same(checkpoint.load(tmp_path, like=STATE))
-    assert f"OMP_NUM_THREADS={threads}" in capsys.readouterr().err
-    on_gpu = STATE | {"model": {"w": STATE["model"]["w"].to("meta")}}
-    checkpoint.load(tmp_path, like=on_gpu)
-    assert not capsys.readouterr().err
-
-
 @pytest.mark.parametrize("damage", [*range(20), "cut", "empty", "zeros"])
 def test_a_damaged_checkpoint_is_never_used(tmp_path, capsys, damage):
     checkpoint.save(tmp_path, STATE | {"epoch": 3})

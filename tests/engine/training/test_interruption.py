@@ -17,7 +17,7 @@ def test_a_signal_is_noted_and_ends_the_process_only_when_asked_for(number):
         assert interruption.signal_or(0) == number
         interruption.number = None
     with pytest.raises(SystemExit, match=str(128 + number)), Interruption() as interruption:
-        interruption.leave(number)
+        interruption.leave(number, "after epoch 1")
 
 
 def test_a_signal_goes_before_any_other_request():
@@ -28,9 +28,16 @@ def test_a_signal_goes_before_any_other_request():
         interruption.number = None
 
 
-def test_a_signal_after_the_last_step_counts_as_well():
+def test_a_signal_after_the_last_step_counts_as_well(capfd):
     with pytest.raises(SystemExit, match="143"), Interruption():
         os.kill(os.getpid(), signal.SIGTERM)
+    assert capfd.readouterr().err.split("\n") == [
+        "",
+        "SIGTERM: saving after this step",
+        "",
+        "SIGTERM: saved after the last epoch; run the same command to resume",
+        "",
+    ]
 
 
 def test_afterwards_the_signal_handlers_are_the_ones_before():

@@ -9,7 +9,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from engine.errors import ConfigError
 from engine.storage.run_dir import RunDir
 from engine.training.gate_stats import GateStatistics
-from engine.training.logger import RunLogger
+from engine.training.logger import RunLogger, _line
 
 PASS = {"lr": 0.1, "loss": 2.0, "top1": 10.0, "top5": 30.0}
 SEEN = GateStatistics({"8x8": [torch.tensor([0.25, 0.75])]}, {("8x8", "layer1"): {"fc": 0.5}})
@@ -162,3 +162,24 @@ def test_runs_that_share_a_terminal_say_whose_line_it_is(folder, run, monkeypatc
     monkeypatch.setattr("multiprocessing.parent_process", object)
     epochs(folder, run, [0]).board.close()
     assert capsys.readouterr().out.splitlines()[-1].startswith("resnet20 nam seed 0  epoch   1/")
+
+
+@pytest.mark.parametrize(
+    "whose", ["", "resnet20 nam seed 0  ", "mobilenet_v3_small shuffle seed 10  "]
+)
+@pytest.mark.parametrize("ema", [None, 0.9])
+@pytest.mark.parametrize("top1", [1.0, 11.01, 100.0])
+def test_the_line_of_an_epoch_fits_the_terminal(new_run, whose, ema, top1):
+    run = new_run(epochs=200, ema=ema)
+    run.seconds, run.images = 1.0, 12_345
+    row = {f"{split}.{key}": top1 for split in ("train", "test") for key in ("top1", "top5")}
+    line = _line(whose, row | {"epoch": 200, "train.lr": 0.1, "train.loss": 4.0761}, run)
+    assert len(line) <= 80
+    assert line.startswith(f"{whose}epoch 200/200  ")
+    assert f"{top1:5.2f} %" in line
+
+
+def test_a_plain_line_says_rate_loss_both_accuracies_and_pace(run):
+    row = {"epoch": 3, "train.lr": 0.016, "train.loss": 4.0761, "train.top1": 7.09}
+    line = _line("", row | {"test.top1": 11.01, "test.top5": 33.27}, run)
+    assert line == "epoch   3/3  lr 0.0160  loss 4.076  train  7.09 %  test 11.01 %  50 img/s"

@@ -1,5 +1,7 @@
 import copy
 import math
+import os
+import signal
 from functools import partial
 
 import pytest
@@ -9,10 +11,13 @@ from engine.environment import prepare_device
 from engine.errors import ConfigError
 from engine.rng import permutation
 from engine.storage import checkpoint
+from engine.storage.checkpoint import Writer
 from engine.training import recipe
+from engine.training.interruption import Interruption
 from engine.training.loop import (
     accuracy_by_class,
     evaluate,
+    pause,
     predict,
     topk_correct,
     train_epoch,
@@ -396,3 +401,37 @@ def test_a_checkpoint_that_does_not_know_the_way_is_loaded(new_run, tmp_path):
     run.model[0].epilogue = TwoWays(None)
     assert run.resume(tmp_path)
     assert run.model[0].epilogue.told is None
+
+
+def test_a_run_that_goes_on_with_another_number_of_threads_is_told(
+    new_run, tmp_path, capsys, monkeypatch
+):
+    run = new_run()
+    run.save(tmp_path)
+    threads = torch.get_num_threads()
+    assert new_run().resume(tmp_path)
+    assert not capsys.readouterr().err
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads + 1)
+    new_run().load_checkpoint(tmp_path)  # to measure the run: nothing is trained
+    assert not capsys.readouterr().err
+    assert new_run().resume(tmp_path)
+    assert f"OMP_NUM_THREADS={threads}" in capsys.readouterr().err
+    run.epoch = run.recipe.epochs
+    run.save(tmp_path)
+    assert new_run().resume(tmp_path)
+    assert not capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("epoch", "step", "place"), [(2, 205, "at step 205 of 391 of epoch 3"), (2, 0, "after epoch 2")]
+)
+def test_a_signal_says_where_the_run_was_saved(new_run, tmp_path, capfd, epoch, step, place):
+    run = new_run()
+    run.epoch, run.step = epoch, step
+    with Interruption() as interruption, Writer(tmp_path, 60) as writer:
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(SystemExit, match="130"):
+            pause(run, writer, interruption, 391)
+        interruption.number = None
+    assert f"SIGINT: saved {place}; run the same command to resume\n" in capfd.readouterr().err
+    assert (tmp_path / "last.pt").exists()

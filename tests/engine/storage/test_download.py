@@ -2,12 +2,13 @@ import dataclasses
 import hashlib
 import re
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from engine.datasets.download import PublishedFile, download
+from engine.storage.download import PublishedFile, download
 
 CONTENT = bytes(range(256)) * 4000
 
@@ -53,6 +54,27 @@ def server():
 
 def there(path):
     return {file.name: file.read_bytes() for file in path.parent.iterdir()}
+
+
+def test_a_download_is_announced_once_with_its_size_and_its_folder(server, tmp_path, capfd):
+    server.cuts[:] = [1000]  # a second connection is no second announcement
+    download(server.file, tmp_path / "file.tar.gz")
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line]
+    assert line.startswith(f"data: downloading file.tar.gz, 1 MB, into {tmp_path} ")
+    download(server.file, tmp_path / "file.tar.gz")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_server_that_does_not_answer_is_not_waited_for_in_silence(tmp_path, monkeypatch, capfd):
+    def silent(*args, **options):
+        time.sleep(0.2)
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr("engine.storage.download.SILENCE", 0.01)
+    monkeypatch.setattr("urllib.request.urlopen", silent)
+    with pytest.raises(OSError, match="timed out"):
+        download(PublishedFile("http://host/file.tar.gz", 5, "0"), tmp_path / "file.tar.gz")
+    assert "downloading file.tar.gz" in capfd.readouterr().err
 
 
 def test_a_file_is_fetched_whole(server, tmp_path):

@@ -1,10 +1,15 @@
-"""Download a published file and verify it; a broken download goes on the next time."""
+"""Download a published file and verify it; a broken download goes on the next time.
+
+This file imports no torch.
+"""
 
 import contextlib
 import fcntl
 import hashlib
 import http.client
 import os
+import sys
+import threading
 import urllib.error
 import urllib.request
 from contextlib import ExitStack
@@ -15,6 +20,7 @@ from typing import BinaryIO
 from tqdm import tqdm
 
 TIMEOUT = 30  # seconds without a byte
+SILENCE = 1.0  # seconds of waiting for the server until the download is announced
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,10 @@ class PublishedFile:
 
     def __str__(self) -> str:
         return f"{self.url} ({self.size:,} bytes, SHA-256 {self.sha256})"
+
+    @property
+    def megabytes(self) -> str:
+        return f"{self.size / 1e6:,.0f} MB"
 
     def is_at(self, path: Path) -> bool:
         with path.open("rb") as file:
@@ -46,7 +56,8 @@ def download(what: PublishedFile, path: Path) -> None:
     with _lock(part) as file:
         try:
             if not path.is_file():
-                _complete(what, file)
+                with _Notice(what, path.parent) as notice:
+                    _complete(what, file, notice)
                 part.replace(path)
         finally:  # still under the lock: another process may wait to go on with this file
             if part.is_file() and not part.stat().st_size:
@@ -72,22 +83,48 @@ def _lock(part: Path) -> BinaryIO:
                 return file
 
 
-def _complete(what: PublishedFile, file: BinaryIO) -> None:
-    _fetch(what, file)
+class _Notice:
+    """The line that announces a download: when the server answers, or after a second of silence.
+
+    Where there is no network, the error comes first and alone.
+    """
+
+    def __init__(self, what: PublishedFile, folder: Path) -> None:
+        self.lines = [
+            f"data: downloading {Path(what.url).name}, {what.megabytes}, into {folder} "
+            "(data=digits needs no download)"
+        ]
+        self.timer = threading.Timer(SILENCE, self.say)
+
+    def __enter__(self) -> "_Notice":
+        self.timer.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.timer.cancel()
+
+    def say(self) -> None:
+        """Print the line, unless it is printed."""
+        while self.lines:
+            tqdm.write(self.lines.pop(), file=sys.stderr)
+
+
+def _complete(what: PublishedFile, file: BinaryIO, notice: _Notice) -> None:
+    _fetch(what, file, notice)
     file.flush()
     if not what.is_at(Path(file.name)):
         file.truncate(0)
         raise ValueError(f"something else was sent than {what}")
 
 
-def _fetch(what: PublishedFile, file: BinaryIO) -> None:
+def _fetch(what: PublishedFile, file: BinaryIO, notice: _Notice) -> None:
     """Append the missing bytes to `file`, over as many connections as bring new bytes."""
     name = Path(what.url).name
     with tqdm(None, name, what.size, False, unit="B", unit_scale=True, disable=None) as bar:
         while (there := file.tell()) < what.size:
             bar.update(there - bar.n)
             try:
-                _receive(what, file, bar)
+                _receive(what, file, bar, notice)
             except (OSError, http.client.HTTPException) as error:
                 if file.tell() == there:
                     raise OSError(_reason(error, there)) from error
@@ -95,10 +132,11 @@ def _fetch(what: PublishedFile, file: BinaryIO) -> None:
                 raise OSError(_reason(EOFError("the connection was closed"), there))
 
 
-def _receive(what: PublishedFile, file: BinaryIO, bar: tqdm) -> None:
+def _receive(what: PublishedFile, file: BinaryIO, bar: tqdm, notice: _Notice) -> None:
     there = file.tell()
     request = urllib.request.Request(what.url, headers={"Range": f"bytes={there}-"})
     with urllib.request.urlopen(request, timeout=TIMEOUT) as response:
+        notice.say()
         if there and response.status != http.HTTPStatus.PARTIAL_CONTENT:
             file.seek(0)
             file.truncate()  # the server cannot go on from the middle
