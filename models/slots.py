@@ -75,13 +75,6 @@ def composed(
     return act(fusion(shortcut, attention(norm(y))))
 
 
-def run_module_by_module(model: nn.Module) -> None:
-    """Take the fused epilogues out of the blocks: tracers such as torch.fx then see the modules."""
-    for block in model.modules():
-        if hasattr(block, "epilogue"):
-            block.epilogue = composed
-
-
 @dataclass(frozen=True)
 class Slots:
     """The factories of the four kinds of slot, and the stage and size that the network is at.

@@ -68,22 +68,13 @@ def outcomes(name: str, cfg: DictConfig, ways: Collection[str]) -> list[str]:
     torch.manual_seed(0)
     images = torch.randn(IMAGES, 3, cfg.data.image_size, cfg.data.image_size)
     try:
-        model = (library_network(name, cfg) if "/" in name else own_network(cfg)).train()
+        model = (library_network(name, cfg) if "/" in name else build(cfg.model)).train()
         with torch.no_grad():
             for _ in range(3):
                 model(images)  # running statistics like those of a trained network
     except (ConfigError, ValueError) as refusal:
         return [str(refusal), *[""] * (len(ways) - 1)]
     return [outcome(way, model.eval(), images).replace("|", "\\|") for way in ways]
-
-
-def own_network(cfg: DictConfig) -> nn.Module:
-    """A network of this project, as `load_trained` gives it."""
-    from models.slots import run_module_by_module
-
-    model = build(cfg.model)
-    run_module_by_module(model)
-    return model
 
 
 def library_network(name: str, cfg: DictConfig) -> nn.Module:

@@ -21,6 +21,7 @@ from functools import cache, partial
 
 import torch
 from torch import Tensor, nn
+from torch.fx import Proxy
 
 from attn.fused.contract import LinearFusion, closed_form
 from attn.fused.function import fused_epilogue
@@ -93,7 +94,9 @@ class FusedEpilogue:
         if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
             wanted = y.device.type in self.traced and applies(y, *modules_and_shortcut)
             return traced_epilogue if wanted else None
-        if is_traced() or y.device.type not in self.devices or y.numel() <= self.elements // 8:
+        if isinstance(y, Proxy) or is_traced():
+            return None
+        if y.device.type not in self.devices or y.numel() <= self.elements // 8:
             return None
         form = closed_form(modules_and_shortcut[1])
         if form is None or not (form.pooled_axes or y.numel() > self.elements):

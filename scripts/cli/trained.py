@@ -87,14 +87,12 @@ def load_trained(run: str, root: str | None = None, device: str = "cpu") -> Trai
 def trained_of(run: str, config: DictConfig, device: str) -> Trained:
     """The same with the configuration that the directory holds."""
     from engine.transforms.normalize import channel_statistics
-    from models.slots import run_module_by_module
 
     dataset = build(config.data)
     classes = classes_of(config) or _classes(dataset)
     if len(classes) != config.model.num_classes:
         raise ConfigError(f"run={run}: {len(classes)} class names for another number of classes")
     model = load_run(run, config, device).eval_model.eval().requires_grad_(False)
-    run_module_by_module(model)
     statistics = channel_statistics(dataset.statistics, dataset.channels)
     return Trained(model, PictureTransform(dataset.image_size, dataset.crop, *statistics), classes)
 
