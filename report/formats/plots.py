@@ -88,6 +88,9 @@ def cost(comparisons: Sequence[Comparison]) -> Figure:
         axis.set_xlabel(f"{what} relative to {_label(comparison.baseline)}")
         axis.set_ylabel(f"points of top-1 vs {_label(comparison.baseline)}")
         axis.margins(x=0.15)
+        low, high = axis.get_xlim()
+        axis.set_xlim(min(low, 0.99), max(high, 1.01))  # a difference below 1 % is none
+        axis.ticklabel_format(axis="x", useOffset=False)
         _label_points(axis, points)
     return figure
 

@@ -115,14 +115,23 @@ def build(node: DictConfig) -> Any:
 def count_classes(path: str, chosen: int | Sequence[str] | None = None) -> int:
     """The number of classes for `${classes:PATH,CHOSEN}`: `chosen`, or the folders of PATH/train.
 
-    ConfigError if there is no folder PATH/train.
+    Without train and test in PATH, the folders of PATH, which data.split divides. ConfigError if
+    there are none.
     """
     if chosen is not None:
         return chosen if isinstance(chosen, int) else len(chosen)
-    train = Path(path, "train")
-    if not train.is_dir():
+    root = Path(path).expanduser()
+    train = root / "train"
+    if train.is_dir():
+        return len(_folders(train))
+    if (root / "test").is_dir() or not (found := _folders(root)):
         raise ConfigError(f"data: there is no {train}: expected {train}/<class>/*.jpg")
-    return sum(entry.is_dir() and not entry.name.startswith(".") for entry in train.iterdir())
+    return len(found)
+
+
+def _folders(root: Path) -> list[Path]:
+    visible = (entry for entry in root.glob("*") if not entry.name.startswith("."))
+    return [entry for entry in visible if entry.is_dir()]
 
 
 def _targets(tree: Any) -> Iterator[str]:

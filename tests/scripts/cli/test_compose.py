@@ -1,7 +1,8 @@
 import pytest
 from omegaconf import OmegaConf
 
-from scripts.cli.compose import UnknownName, build, check_names
+from engine.errors import ConfigError
+from scripts.cli.compose import UnknownName, build, check_names, count_classes
 
 HARM = {"_target_": "os.mkdir", "path": "harm"}
 
@@ -25,3 +26,15 @@ def test_the_keys_of_an_option_that_takes_a_mapping_are_free_and_no_others():
     hidden = recipe | {"lr_scale": {"layer4": HARM}}
     with pytest.raises(UnknownName, match=r"os\.mkdir is not allowed"):
         check_names(OmegaConf.create({"recipe": hidden}), known)
+
+
+def test_classes_are_counted_in_train_or_where_nothing_is_divided_yet(tmp_path):
+    for name in ("cat", "dog", ".hidden"):
+        (tmp_path / "undivided" / name).mkdir(parents=True)
+        (tmp_path / "divided/train" / name).mkdir(parents=True)
+    assert count_classes(str(tmp_path / "undivided")) == 2
+    assert count_classes(str(tmp_path / "divided")) == 2
+    (tmp_path / "half/test/cat").mkdir(parents=True)
+    for root in ("half", "undivided/cat", "nowhere"):
+        with pytest.raises(ConfigError, match=f"there is no .*{root}/train"):
+            count_classes(str(tmp_path / root))
