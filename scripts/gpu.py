@@ -11,6 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the packages of this checkout, before others
 
+import argparse
 import subprocess
 
 from report.formats.gpu_table import five_lines
@@ -60,4 +61,5 @@ def python(*words: str) -> bool:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     sys.exit(main())

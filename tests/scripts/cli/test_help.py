@@ -6,7 +6,7 @@ from engine.errors import ConfigError
 from scripts.cli.help import help_text, options_in
 from scripts.cli.overrides import CONF, split_words
 
-COMMANDS = ("train", "eval", "table", "cost", "speed", "cam")
+COMMANDS = ("train", "eval", "table", "cost", "speed", "cam", "export", "predict", "deploy")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
