@@ -41,7 +41,10 @@ def cost(model: nn.Module, image_size: int) -> Cost:
 def on_meta(model: nn.Module, image_size: int) -> tuple[nn.Module, Tensor]:
     """A copy of the network on the device `meta`, in evaluation mode, and one image for it."""
     shadow = copy.deepcopy(model).to("meta").eval()
-    return shadow, torch.empty(1, image_channels(model), image_size, image_size, device="meta")
+    dtype = next((p.dtype for p in shadow.parameters() if p.is_floating_point()), None)
+    return shadow, torch.empty(
+        1, image_channels(model), image_size, image_size, dtype=dtype, device="meta"
+    )
 
 
 def image_channels(model: nn.Module) -> int:

@@ -118,6 +118,7 @@ NAMES = ["epoch", "train.lr", "train.loss", "train.top1", "train.top5"]
 NAMES += ["test.loss", "test.top1", "test.top5"]
 SOURCE = SimpleNamespace(
     normalize=normalized,
+    splits=("train", "test"),
     load_all=lambda *machine: {"train": TRAIN, "test": TEST},
     describe=lambda images: "44 images",
     eval_splits=lambda last: ("test",),
