@@ -12,7 +12,7 @@ TRAIN = (
         "  python train.py data=digits model=resnet8 attn=nam recipe=digits",
         "      nothing to download; half a minute",
         "  python scripts/table.py table=quickstart run=true",
-        "      five networks with three seeds each, compared; a minute and a half",
+        "      five networks with three seeds each, compared; a few minutes",
         "  python train.py model=resnet20 attn=nam recipe=cifar_short data.root=DIR",
         "      CIFAR-100 in DIR, or 169 MB are downloaded; ten epochs of a minute",
         "The times are those of two CPU cores. --help shows the options.",
