@@ -3,7 +3,7 @@ BIN := .venv/bin
 
 .PHONY: quickstart test docs gpu clean
 
-quickstart: .venv/installed  ## install, train on real digits with none, se and nam, compare
+quickstart: .venv/installed  ## install, train five networks on real digits, compare
 	$(BIN)/python scripts/table.py table=quickstart run=true
 
 test: .venv/installed  ## all that must hold before a commit
