@@ -111,9 +111,10 @@ def _sharpened(pixels: Tensor, factor: float) -> Tensor:
     if min(pixels.shape[2:]) < 3:
         return pixels
     sharp = pixels.float()
-    kernel = sharp.new_full((3, 1, 3, 3), 1 / 13)
+    channels = pixels.shape[1]
+    kernel = sharp.new_full((channels, 1, 3, 3), 1 / 13)
     kernel[:, :, 1, 1] = 5 / 13
     inner = sharp[:, :, 1:-1, 1:-1]
-    blurred = F.conv2d(sharp, kernel, groups=3).round_()
+    blurred = F.conv2d(sharp, kernel, groups=channels).round_()
     inner.add_(blurred.sub_(inner), alpha=1.0 - factor)
     return sharp.clamp_(0, 255).to(torch.uint8)

@@ -79,6 +79,7 @@ def test_every_public_module_has_a_name():
         attn.gained,
         attn.rename_keys,
         attn.Gain,
+        attn.WithGain,
         attn.Mechanism,
         attn.FusedEpilogue,
         nn.Identity,

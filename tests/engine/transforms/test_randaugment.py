@@ -72,8 +72,9 @@ def test_a_magnitude_out_of_range_is_refused():
 
 
 def test_transparency_is_refused_and_grey_is_taken():
-    draws = torch.rand(2, RandAugment().draws)
-    grey = torch.randint(256, (2, 8, 8, 1), dtype=torch.uint8)
+    each = (torch.arange(28) + 0.5) / 28
+    draws = each[:, None].expand(-1, RandAugment().draws)
+    grey = torch.randint(256, (28, 8, 8, 1), dtype=torch.uint8)
     assert RandAugment()(grey, draws).shape == grey.shape
     with pytest.raises(ConfigError, match=r"recipe.randaugment: .* not for data.channels=4"):
         RandAugment()(grey.expand(-1, -1, -1, 4), draws)

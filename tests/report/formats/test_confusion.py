@@ -26,10 +26,12 @@ def test_the_files_hold_every_class_and_no_formula(tmp_path):
     assert table.read_text().splitlines() == [
         "true class,cat,'=dog,owl", "cat,1,0,2", "'=dog,1,1,0", "owl,0,0,1",
     ]  # fmt: skip
-    assert min(Image.open(picture).size) > 200
+    with Image.open(picture) as image:
+        assert min(image.size) > 200
 
 
 def test_a_hundred_classes_fit_the_picture_without_names(tmp_path):
     counts = np.eye(100, dtype=np.int64)
     _, picture = write(counts, [f"$class_{i}$" for i in range(100)], tmp_path)
-    assert max(Image.open(picture).size) < 1500
+    with Image.open(picture) as image:
+        assert max(image.size) < 1500
