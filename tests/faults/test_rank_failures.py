@@ -63,7 +63,7 @@ def met(world, cwd, undisturbed, rank, number):
     at = read(run_of(cwd) / "last.pt")
     if number == signal.SIGTERM:
         right = codes == [143] * world and (at["epoch"], at["step"]) == (1, 3) and tidy(run_of(cwd))
-        told = said(cwd).count("SIGTERM") == 1
+        told = said(cwd).count("SIGTERM: saved at step") == 1
     else:
         codes.pop(rank)
         right = set(codes) == {3} and (at["epoch"], at["step"]) == (1, 0)
