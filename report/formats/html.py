@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from report.cells import TableBlock, accuracy, blocks, elsewhere
 from report.formats.plots import PLOTS, svg
 from report.headline import headline
+from report.recommendation import recommendation
 from report.table import Comparison, Table
 
 STYLE = """
@@ -34,6 +35,7 @@ th:first-child { text-align: left; position: sticky; left: 0; background: #fff }
 @media (max-width: 48rem) { .wide::after { display: block } th, td { padding: .3rem .45rem } }
 tbody tr:hover > * { background: var(--soft) }
 .gain { color: var(--gain); font-weight: 600 } .loss { color: var(--loss); font-weight: 600 }
+.answer { border-left: .25rem solid #56606b; padding-left: .7rem }
 .note, .remarks { font-size: .85rem; color: #56606b; overflow-wrap: anywhere }
 .remarks { padding-left: 1.1rem } .note { margin: .3rem 0 }
 figure { margin: 1.2rem 0 } figure img { width: 100%; max-width: 44rem; height: auto }
@@ -81,13 +83,16 @@ def html(table: Table, command: str) -> str:
 
 
 def _lead(table: Table) -> str:
-    """The finding of each comparison, in one sentence each."""
-    found = [(c, headline(c)) for c in table.comparisons]
+    """The finding of each comparison in one sentence, and what to take."""
+    found = [(c, headline(c), recommendation(c)) for c in table.comparisons]
     several = len(table.comparisons) > 1
-    sentences = [f"{c.title}: {text}" if several else text for c, text in found if text]
-    if not sentences:
-        return "<p>Nothing to compare yet.</p>"
-    return "".join(f"<p><strong>{escape(sentence)}</strong></p>" for sentence in sentences)
+    paragraphs = [
+        f"<p><strong>{escape(f'{c.title}: {text}' if several else text)}</strong></p>"
+        f'<p class="answer">{escape(answer)}</p>'
+        for c, text, answer in found
+        if text
+    ]
+    return "".join(paragraphs) or "<p>Nothing to compare yet.</p>"
 
 
 def _facts(table: Table) -> str:

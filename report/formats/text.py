@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from report.cells import TableBlock, blocks, elsewhere
 from report.headline import headline
+from report.recommendation import recommendation
 from report.table import Comparison, Table, TableRow
 
 CSV_HEADER = (
@@ -23,6 +24,7 @@ def markdown(table: Table) -> str:
     for comparison in table.comparisons:
         parts += map(escape, filter(None, [f"## {comparison.title}", headline(comparison)]))
         parts += [_block(block) for block in blocks(comparison)]
+        parts += map(escape, filter(None, [recommendation(comparison)]))
     if table.only_published:
         parts.append(_block(elsewhere(table.only_published)))
     if table.remarks:
