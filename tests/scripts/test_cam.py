@@ -15,8 +15,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor
 
 from engine.errors import ConfigError
-from scripts.cam import check, choose, require_same_images
+from scripts.cam import check
 from scripts.cli.compose import build
+from scripts.cli.heat_maps import choose, require_same_images
 from scripts.cli.overrides import CONF
 from scripts.cli.saved_run import load_config, load_run
 
