@@ -19,7 +19,9 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 FORWARDED = 5.0  # seconds in which a parent passes on a signal that its children already had
 LOOK = 0.5  # seconds between two looks at the parent
 PATIENCE = 60.0  # seconds in which a child may save and end
-CLEARING = 3.0  # seconds in which a process without training may clear up and end
+CLEARING = 3.0  # seconds in which a process may clear up and end
+AGAIN = 0.02  # seconds until a process that imports a module tries again to end
+IMPORTING = "<frozen importlib._bootstrap>"  # the file of the frames of an import
 
 
 class _Family:
@@ -108,7 +110,21 @@ def _leave(number: int, frame: FrameType | None) -> None:
         ending = threading.Timer(CLEARING, os._exit, (128 + number,))
         ending.daemon = True
         ending.start()
-    sys.exit(128 + number)
+    _exit(number, frame)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    """Raise SystemExit; during an import, only after the import.
+
+    Libraries swallow an exception there, numpy's C code among them: the signal would be lost. A
+    process that has still not ended after CLEARING tries again.
+    """
+    while frame and frame.f_code.co_filename != IMPORTING:
+        frame = frame.f_back
+    signal.signal(signal.SIGALRM, lambda _, later: _exit(number, later))
+    signal.setitimer(signal.ITIMER_REAL, AGAIN if frame else CLEARING)
+    if not frame:
+        sys.exit(128 + number)
 
 
 def announce(number: int, what: str) -> None:

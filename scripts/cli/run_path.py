@@ -41,6 +41,8 @@ def run_directory(cfg: DictConfig, choices: Choices | None = None) -> RunDir:
     resolved = OmegaConf.to_container(cfg, resolve=True)
     check_options(resolved, OPTIONS)
     check_seed(cfg.seed)
+    if cfg.checkpoint_seconds < 0:
+        raise ConfigError(f"checkpoint_seconds={cfg.checkpoint_seconds}: expected 0 or more")
     labels = {group: choices[group] for group in ("data", "model", "attn", "recipe")}
     labels["data"] = _data_name(resolved["data"], choices["data"])
     other = changes(cfg, defaults_of("train", choices))
@@ -81,7 +83,7 @@ def _data_name(data: Mapping[str, Any], choice: str) -> str:
         return choice
     taken = {file.stem for file in (CONF / "data").glob("*.yaml")}
     is_name = isinstance(name, str) and re.fullmatch(r"\w[\w .+-]*", name)
-    if name in taken or not is_name:
+    if not is_name or name in taken:
         raise ConfigError(
             f"data.name={name}: give the data set another name, of letters and digits, that is "
             f"none of {', '.join(sorted(taken))}"

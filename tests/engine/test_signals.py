@@ -31,6 +31,41 @@ def test_outside_of_the_loop_they_end_the_process_and_what_it_holds_is_released(
     assert ended.stderr.strip() == f"{number.name}: leaving; run the same command to go on"
 
 
+def test_a_module_that_swallows_errors_while_it_is_imported_does_not_swallow_the_signal(tmp_path):
+    (tmp_path / "swallowing.py").write_text(
+        "import os, signal\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGUSR1)\n"
+        "except BaseException:\n    pass\n"
+        "print('imported')\n"
+    )
+    code = (
+        "import time\n"
+        "from engine.signals import exit_on_signals\n"
+        "exit_on_signals()\n"
+        "import swallowing\n"
+        "time.sleep(60)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path)))},
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout) == (128 + signal.SIGUSR1, "imported\n")
+    assert ended.stderr.strip() == "SIGUSR1: leaving; run the same command to go on"
+
+
+def test_code_that_swallows_the_exit_is_told_again():
+    code = (
+        "import os, signal, time\n"
+        "from engine import signals\n"
+        "signals.CLEARING = 0.1\n"
+        "signals.exit_on_signals()\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "except SystemExit:\n    time.sleep(60)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=30)
+    assert ended.returncode == 128 + signal.SIGTERM
+
+
 PARENT = """
 import subprocess, sys, time
 child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], stdout=subprocess.PIPE, text=True)

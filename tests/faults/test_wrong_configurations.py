@@ -38,7 +38,7 @@ SAME = (
 )
 ADVICE = (
     "expected|must|has to|choose|did you mean|there are|no option|not allowed|leave it out|write|"
-    "say|such as|quote|[Ii]nvalid|Error merging"
+    "say|give|such as|quote|[Ii]nvalid|Error merging|these images have"
 )
 HUGE = "1" + 12 * "0"
 
@@ -100,16 +100,19 @@ WRONG_TYPES = {  # by the type of the default value
 }
 
 
+RIGHT = {("sites", "{a: 1}"), ("recipe.warmup_epochs", "3.5"), ("checkpoint_seconds", "3.5")}
+
+
 def wrong_types() -> Iterator[Mutation]:
     for choices, key, value in keys():
         for bad in WRONG_TYPES.get(type(value), ()):
-            if (key, bad) not in {("sites", "{a: 1}"), ("recipe.warmup_epochs", "3.5")}:
+            if (key, bad) not in RIGHT:
                 yield wrong((*choices, f"{key}={bad}"), key)
 
 
 POSITIVE = (
     "accumulate", "epochs", "batch_size", "lr", "gamma", "reduction", "kernel_size", "dilation",
-    "num_classes", "image_size", "width_mult",
+    "num_classes", "image_size", "width_mult", "gain", "channels", "in_channels",
 )  # fmt: skip
 
 
