@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 from engine.distributed.launch import process_group
 from engine.distributed.ranks import Ranks
 from engine.errors import enough_memory, whole_compiler_cache
+from engine.seeds import Seeds
 from engine.storage.run_dir import RunDir
 from scripts.cli.app import run_app
 from scripts.cli.compose import build
@@ -24,7 +25,7 @@ def train(cfg: DictConfig, folder: RunDir, ranks: Ranks) -> dict[str, object]:
 
     device = prepare_device(ranks.device(cfg.device), cfg.deterministic)
     recipe, dataset, model = build(cfg.recipe), build(cfg.data), build_network(cfg, ranks)
-    run = Run(model, recipe, cfg.seed, device, cfg.precision, ranks, cfg.compile)
+    run = Run(model, recipe, Seeds.of(cfg), device, cfg.precision, ranks, cfg.compile)
     ranks.broadcast_result(lambda: folder.store_origin(made_from(cfg)))
     rows = fit(run, dataset, folder, cfg.graph, cfg.checkpoint_seconds)
     return ranks.broadcast_result(finish, run, folder, rows)

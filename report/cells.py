@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from report.published import PublishedValue
+from report.stats import std_interval
 from report.table import Comparison, Spread, TableRow
 
 Cells = list[tuple[str, ...]]
@@ -22,8 +23,9 @@ class TableBlock:
 
 
 def blocks(comparison: Comparison) -> list[TableBlock]:
-    """The blocks of accuracy, cost and published values, without empty ones."""
-    return [b for b in (accuracy(comparison), cost(comparison), beside(comparison)) if b.rows]
+    """The blocks of accuracy, spread, cost and published values, without empty ones."""
+    every = (accuracy(comparison), spread(comparison), cost(comparison), beside(comparison))
+    return [block for block in every if block.rows]
 
 
 def accuracy(comparison: Comparison) -> TableBlock:
@@ -37,6 +39,21 @@ def accuracy(comparison: Comparison) -> TableBlock:
         rows = []
     images = {"test": "Test top-1", "val": "Top-1 of the held-out images"}[comparison.measured]
     return TableBlock(f"{images} after the last epoch, mean ± std over n seeds", header, rows)
+
+
+def spread(comparison: Comparison) -> TableBlock:
+    """The standard deviation of each row with its interval, if the comparison shows the spread."""
+    header = ("attn", "std of top-1 [95 % CI]", "n")
+    shown = [row for row in comparison.rows if comparison.show_spread and row.n > 1]
+    return TableBlock(
+        "Spread of top-1 over the seeds, in points", header, list(map(_spread, shown))
+    )
+
+
+def _spread(row: TableRow) -> tuple[str, ...]:
+    _, std = row.spread("top1")
+    low, high = std_interval(std, row.n)
+    return row.name, f"{std:.2f} [{low:.2f}, {high:.2f}]", str(row.n)
 
 
 def cost(comparison: Comparison) -> TableBlock:

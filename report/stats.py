@@ -1,8 +1,11 @@
 """Statistics over seeds: what the tests of a table have in common."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from scipy.stats import chi2
 
 LEVEL = 0.05  # of a whole table: the chance that it reports any gain or loss if there is none
 
@@ -41,3 +44,12 @@ def mean_std(values: Sequence[float]) -> tuple[float, float | None]:
     """Mean and sample standard deviation (n - 1); one value has no deviation."""
     deviation = statistics.stdev(values) if len(values) > 1 else None
     return statistics.fmean(values), deviation
+
+
+def std_interval(std: float, n: int) -> tuple[float, float]:
+    """The interval of the standard deviation behind n > 1 normal values whose sample one is `std`.
+
+    (n - 1)·std²/σ² follows chi-square's distribution; the interval holds σ with 1 - LEVEL.
+    """
+    low, high = chi2.ppf([1 - LEVEL / 2, LEVEL / 2], n - 1)
+    return std * math.sqrt((n - 1) / low), std * math.sqrt((n - 1) / high)

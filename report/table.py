@@ -69,6 +69,7 @@ class Comparison:
     baseline: str = "none"
     test: str = "dunnett"  # a key of TESTS
     measured: str = "test"  # the images of the accuracies: test, or val
+    show_spread: bool = False  # each row's standard deviation gets an interval
     changed: str = ""  # options that the command line changed: another protocol than the published
 
     @property

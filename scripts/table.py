@@ -127,7 +127,10 @@ def planned(cfg: DictConfig, said: Overrides) -> tuple[Table, Path, int]:
     changed = label_overrides({key: value for key, value in said.items() if key != "attn"})
     comparisons, left_out = _rows(plan, cost, baseline)
     with as_config_error(f"select={cfg.select}"):
-        comparisons = [by_images(replace(c, changed=changed), cfg.select) for c in comparisons]
+        shown = [
+            replace(c, changed=changed, show_spread=bool(conf.get("spread"))) for c in comparisons
+        ]
+        comparisons = [by_images(c, cfg.select) for c in shown]
     table = _table(cfg, conf, judged(comparisons, cfg.test), seeds)
     notes = [*table.remarks, *_left_out(left_out)]
     return replace(table, remarks=notes), folder, len(missing_runs(plan))

@@ -15,7 +15,7 @@ from scripts.cli.overrides import CONF
 from scripts.cli.type_check import check_values
 
 TABLES = sorted(file.stem for file in (CONF / "table").glob("*.yaml"))
-KEYS = {"title", "baseline", "seeds", "settings", "rows", "remarks", "published"}
+KEYS = {"title", "baseline", "seeds", "settings", "rows", "spread", "remarks", "published"}
 NEEDED = {"title", "baseline", "seeds", "settings", "rows"}
 # Parameter counts that a source prints, but that the described network does not have.
 MISPRINTS = {

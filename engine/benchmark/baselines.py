@@ -177,8 +177,10 @@ def plain_torch_loop(run: Run, images: Images, normalize: Normalize) -> Workload
 
     def train() -> None:
         model.train()
-        order = permutation(run.seed, 0, len(images), run.device).split(recipe.batch_size)[:steps]
-        batches = images.batches(order, recipe.augmentation, run.seed, 0)
+        order = permutation(run.seeds.order, 0, len(images), run.device).split(recipe.batch_size)[
+            :steps
+        ]
+        batches = images.batches(order, recipe.augmentation, run.seeds.augment, 0)
         for step, (pixels, labels) in enumerate(batches):
             for group in optimizer.param_groups:
                 group["lr"] = recipe.lr_at(step, steps)

@@ -34,6 +34,7 @@ MACHINE_OPTIONS = (
 )  # fmt: skip
 # Newer options, with the value that older runs had.
 ADDED_OPTIONS = {
+    "seed_init": None, "seed_order": None, "seed_augment": None,
     "syncbn": False, "compile": None, "deterministic": True, "data.name": None,
     "model.weights_partial": False, "recipe.lr_scale": None, "recipe.freeze": None,
     "model.in_channels": 3, "data.channels": 3,

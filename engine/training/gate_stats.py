@@ -91,7 +91,7 @@ def measure_gates(run: Run, images: Images, normalize: Normalize) -> GateStatist
         for name, module in found.items():
             handle = module.register_forward_hook(partial(seen.note, name))
             hooks.callback(handle.remove)
-        for pixels, _ in images.batches([first], Identity(), run.seed, run.epoch):
+        for pixels, _ in images.batches([first], Identity(), run.seeds.augment, run.epoch):
             run.eval_model(normalize(pixels))
     return seen
 

@@ -68,7 +68,7 @@ class StepGraph:
         """The loss and the numbers of top-1 and top-5 hits (2,); valid until the next call."""
         if self.epoch != self.run.epoch:
             self.epoch = self.run.epoch
-            self.key.fill_(fold_in(self.run.seed, self.epoch))
+            self.key.fill_(fold_in(self.run.seeds.augment, self.epoch))
         size = len(batch)
         if size not in self.captured:
             self.captured[size] = _Captured(self.body, batch)

@@ -87,7 +87,7 @@ def steps_between_looks(steps: int) -> int:
 
 def _batches(run: Run, images: int) -> tuple[Tensor, ...]:
     """The indices of the images of each batch, in the epoch of `run`."""
-    order = permutation(run.seed, run.epoch, images, run.device)
+    order = permutation(run.seeds.order, run.epoch, images, run.device)
     return order.split(run.recipe.batch_size)[: run.recipe.steps_per_epoch(images)]
 
 
@@ -97,9 +97,9 @@ def _inputs(
     """The arguments of `train_step`, for each remaining step of the epoch."""
     recipe, steps, first, epoch = run.recipe, len(batches), run.step, run.epoch
     mine = map(run.ranks.shard, batches[first:])
-    loaded = images.batches(mine, recipe.augmentation, run.seed, epoch)
+    loaded = images.batches(mine, recipe.augmentation, run.seeds.augment, epoch)
     for step, (pixels, labels) in enumerate(loaded, first):
-        seed = fold_in(run.seed, epoch * steps + step)
+        seed = fold_in(run.seeds.augment, epoch * steps + step)
         mixed = recipe.mixed(normalize(pixels), labels, len(images.classes), seed)
         yield *mixed, steps, len(batches[step])
 
@@ -144,7 +144,7 @@ def graph_step(run: Run, batch: Tensor, steps: int) -> None:
 
 def _begin_step(run: Run, steps: int) -> None:
     step = run.epoch * steps + run.step
-    run.seed_dropout(fold_in(run.seed, step) + run.ranks.rank)
+    run.seed_dropout(fold_in(run.seeds.augment, step) + run.ranks.rank)
     run.set_lr(run.recipe.lr_at(step, steps))
 
 
@@ -186,7 +186,7 @@ def predict(
     size = GRAPH_EVALUATION_BATCH if run.eval_graph else EVALUATION_BATCH
     batches = indices.tensor_split(math.ceil(len(images) / size / run.ranks.world_size))
     mine = [run.ranks.shard(batch) for batch in batches]
-    parts = images.batches(mine, Identity(), run.seed, run.epoch)
+    parts = images.batches(mine, Identity(), run.seeds.augment, run.epoch)
     with _bar(run, "evaluating", len(mine), 0) as bar:
         for pixels, labels in parts:
             check()

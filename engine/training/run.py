@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from engine.complexity import params
 from engine.distributed.ranks import SINGLE_PROCESS, Ranks
 from engine.errors import ConfigError, NonFiniteError, as_config_error
+from engine.seeds import Seeds, same_seeds
 from engine.storage import checkpoint
 from engine.training.compile import compiled, epilogues, inductor_options
 from engine.training.loss_scale import LossScale
@@ -42,7 +43,7 @@ class Run:
         self,
         model: nn.Module,
         recipe: Recipe,
-        seed: int,
+        seed: int | Seeds,
         device: str,
         precision: str,
         ranks: Ranks = SINGLE_PROCESS,
@@ -63,7 +64,7 @@ class Run:
         with as_config_error("recipe.optimizer"):
             self.optimizer = recipe.make_optimizer(self.model)
         self.average = recipe.make_average(self.model)
-        self.seed = seed
+        self.seeds = seed if isinstance(seed, Seeds) else same_seeds(seed)
         self.device = torch.device(device)
         self.precision = precision
         self.compile = compile

@@ -27,6 +27,7 @@ from engine.datasets.imagenet import ImageNet
 from engine.datasets.in_memory import Images
 from engine.environment import prepare_device
 from engine.errors import ConfigError, as_config_error
+from engine.seeds import Seeds
 from engine.training.graph import use_graphs
 from engine.training.run import PRECISIONS, Run
 from engine.transforms.batch import CropFlip
@@ -65,12 +66,13 @@ class BenchmarkSuite:
     def _build(self, combination: Combination) -> tuple[DictConfig, Run]:
         cfg = combination.compose(self.batch_size)
         try:
-            torch.manual_seed(cfg.seed)
+            seeds = Seeds.of(cfg)
+            torch.manual_seed(seeds.init)
             model = build(cfg.model)
             if combination.mode.published:
                 _use_published_form(model, cfg)
             device, recipe = prepare_device(cfg.device), build(cfg.recipe)
-            run = Run(model, recipe, cfg.seed, device, cfg.precision, compile=cfg.compile)
+            run = Run(model, recipe, seeds, device, cfg.precision, compile=cfg.compile)
         except ConfigError as refusal:
             raise ConfigError(f"{combination.name}: {refusal}") from refusal
         run.model.to(memory_format=_memory_format(combination))

@@ -9,12 +9,13 @@ from torch import nn
 
 from engine.distributed.ranks import SINGLE_PROCESS, Ranks
 from engine.errors import ConfigError, first_line, place, short
+from engine.seeds import Seeds
 from scripts.cli.compose import build
 from scripts.cli.own_module import error_of_module
 
 
 def build_network(cfg: DictConfig, ranks: Ranks = SINGLE_PROCESS) -> nn.Module:
-    """The network of `cfg.model`, its weights drawn from `cfg.seed`.
+    """The network of `cfg.model`, its weights drawn from the seed of the initial weights.
 
     With `cfg.syncbn`, batch norm spans all `ranks`. ConfigError if the network cannot take the
     images of `cfg.data`, or has no attention for the gain.
@@ -29,7 +30,7 @@ def build_network(cfg: DictConfig, ranks: Ranks = SINGLE_PROCESS) -> nn.Module:
         given = cfg.model.get(key)
         if given not in (None, needed):
             raise ConfigError(f"model.{key}={given}: the data has {needed}; leave it out")
-    torch.manual_seed(cfg.seed)
+    torch.manual_seed(Seeds.of(cfg).init)
     model = build(cfg.model)
     _require_sites(model, cfg.sites, cfg.get("gain", 1))
     side = cfg.data.image_size

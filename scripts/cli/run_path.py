@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from engine.errors import ConfigError
+from engine.seeds import Seeds
 from engine.storage.run_dir import MACHINE_OPTIONS, WEIGHTS, RunDir, flatten
 from scripts.cli.compose import Choices, defaults_of
 from scripts.cli.overrides import CONF
@@ -40,7 +41,7 @@ def run_directory(cfg: DictConfig, choices: Choices | None = None) -> RunDir:
     choices = choices or HydraConfig.get().runtime.choices
     resolved = OmegaConf.to_container(cfg, resolve=True)
     check_options(resolved, OPTIONS)
-    check_seed(cfg.seed)
+    Seeds.of(cfg)
     if cfg.checkpoint_seconds < 0:
         raise ConfigError(f"checkpoint_seconds={cfg.checkpoint_seconds}: expected 0 or more")
     labels = {group: choices[group] for group in ("data", "model", "attn", "recipe")}
@@ -50,12 +51,6 @@ def run_directory(cfg: DictConfig, choices: Choices | None = None) -> RunDir:
     labels |= {"other": other, "seed": cfg.seed}
     config = {key: value for key, value in resolved.items() if key not in IN_MODEL}
     return RunDir(path, config, labels)
-
-
-def check_seed(seed: object) -> None:
-    """ConfigError for anything but a whole number from 0 to 2**63 - 1."""
-    if type(seed) is not int or not 0 <= seed < 2**63:
-        raise ConfigError(f"seed={seed}: expected a whole number, 0 or more, below 2**63")
 
 
 def changes(cfg: DictConfig, known: DictConfig) -> str:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from engine.errors import ConfigError, as_config_error, first_line
+from engine.seeds import Seeds
 from engine.storage.origin import Origin
 from engine.storage.renamed import modernize
 from engine.storage.run_dir import MADE_FROM
 from engine.storage.strict import parse_yaml, read_text
 from scripts.cli.compose import build, check_names
-from scripts.cli.run_path import check_seed
 
 if TYPE_CHECKING:  # these import torch, and names are checked before
     from engine.datasets.dataset import ImageDataset
@@ -34,7 +34,7 @@ def load_config(run: str, root: str | None) -> DictConfig:
         if not isinstance(stored.get(key), kind):
             raise ConfigError(f"{path}: {key} is no group of options; restore the file")
     check_names(stored, stored)
-    check_seed(stored.get("seed"))
+    Seeds.of(stored)
     stored.model.weights = None  # the checkpoint replaces them
     if root is not None and "root" not in stored.data:
         raise ConfigError(f"root={root}: the data set of {run} lies in no folder; leave it out")
@@ -105,7 +105,8 @@ def load_run(run: str, config: DictConfig, device: str) -> Run:
     """
     from engine.training.run import Run
 
-    loaded = Run(build(config.model), build(config.recipe), config.seed, device, config.precision)
+    seeds, precision = Seeds.of(config), config.precision
+    loaded = Run(build(config.model), build(config.recipe), seeds, device, precision)
     with as_config_error("run"):
         if loaded.load_checkpoint(Path(run)) is None:
             loaded.load_weights(Path(run))

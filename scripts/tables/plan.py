@@ -22,6 +22,7 @@ TABLE = {  # the keys of a file in conf/table
     "seeds": int | Sequence[int],
     "settings": Mapping[str, Any],
     "rows": Mapping[str, str],
+    "spread": bool | None,
     "published": Sequence[Any] | None,
     "remarks": Sequence[str] | None,
 }

@@ -5,6 +5,8 @@ torch warns of an operation whose bits may differ, and pytest makes an error of 
 
 import pytest
 
+from engine.seeds import same_seeds
+
 pytestmark = pytest.mark.gpu
 PRECISIONS = ["fp32", "strict_fp32", "bf16", "fp16"]
 ATTENTIONS = ["none", "nam", "se", "cbam", "triplet", "dia", "aff", "sem"]
@@ -44,7 +46,7 @@ def test_a_run_that_is_interrupted_ends_with_the_same_bits(
 
 def test_control_another_seed_has_other_bits(new_run, train, same_bits):
     first, second = new_run(), new_run()
-    second.seed = 1
+    second.seeds = same_seeds(1)
     train(first)
     train(second)
     assert not same_bits(first, second)

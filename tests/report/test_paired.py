@@ -3,7 +3,7 @@ import pytest
 from scipy import stats as scipy_stats
 
 from report.paired import compare_pairs, holm, paired
-from report.stats import Difference, mean_std
+from report.stats import Difference, mean_std, std_interval
 
 # Student's sleep data (1908): ten patients, the hours two drugs gave each
 FIRST = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
@@ -91,3 +91,10 @@ def test_several_tables_share_the_correction():
     together = compare_pairs([(runs, "none")] * 2)
     assert [found["se"].p for found in together] == exact([2 * alone["se"].p] * 2)
     assert (alone["se"].verdict, together[0]["se"].verdict) == ("gain", "not resolved")
+
+
+def test_the_interval_of_a_deviation_is_that_of_the_tables_of_chi_square():
+    """With 9 degrees of freedom the printed quantiles are 2.700 and 19.023."""
+    low, high = std_interval(0.5, 10)
+    assert low == pytest.approx(0.5 * (9 / 19.023) ** 0.5, rel=1e-4)
+    assert high == pytest.approx(0.5 * (9 / 2.700) ** 0.5, rel=1e-4)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from report.cells import accuracy, beside, blocks, cost, elsewhere
+from report.cells import accuracy, beside, blocks, cost, elsewhere, spread
 from report.published import published
 from report.table import Comparison, TableRow, judged, of_records, with_published
 
@@ -109,3 +109,11 @@ def test_times_of_a_busy_machine_are_not_shown(new_record, longest, shown):
     assert block.notes == (
         ["not measured: the machine was busy; cost=true measures again"] if longest > 3 else []
     )
+
+
+def test_the_spread_is_shown_where_the_table_asks(table):
+    (comparison,), _ = table
+    assert spread(comparison).rows == []
+    shown = spread(replace(comparison, show_spread=True)).rows
+    assert shown[0] == ("none", "1.00 [0.52, 6.28]", "3")  # chi-square, 2: 7.378 and 0.0506
+    assert [row[0] for row in shown] == ["none", "se"]

@@ -37,7 +37,7 @@ def seen(new_run, images):
 
     def run_of(*attention):
         run = new_run()
-        return Run(Net(*attention), run.recipe, run.seed, "cpu", "fp32")
+        return Run(Net(*attention), run.recipe, run.seeds, "cpu", "fp32")
 
     return lambda *attention: measure_gates(run_of(*attention), images, NORMALIZE)
 
@@ -137,7 +137,7 @@ def test_sem_says_what_it_decides_layer_by_layer(seen):
 
 def test_hooks_do_not_outlive_the_look_nor_an_error(new_run, images):
     plain = new_run()
-    run = Run(Net(attn.SE(32)), plain.recipe, plain.seed, "cpu", "fp32")
+    run = Run(Net(attn.SE(32)), plain.recipe, plain.seeds, "cpu", "fp32")
     measure_gates(run, images, NORMALIZE)
     run.model.fc = nn.Linear(7, 3)
     with pytest.raises(RuntimeError):
@@ -149,7 +149,7 @@ def trained(new_run, images, looking):
     torch.manual_seed(3)
     plain = new_run()
     attention = attn.SEM(32), attn.NAM(32)
-    run = Run(Net(*attention), plain.recipe, plain.seed, "cpu", "fp32")
+    run = Run(Net(*attention), plain.recipe, plain.seeds, "cpu", "fp32")
     rows = []
     for _ in range(2):
         rows.append(train_epoch(run, images, NORMALIZE, lambda: None))

@@ -10,6 +10,7 @@ from torch import nn
 from engine.datasets.in_memory import Images
 from engine.distributed.ranks import SingleProcess
 from engine.rng import permutation, uniform
+from engine.seeds import Seeds
 from engine.training.loop import train_epoch
 from engine.transforms.batch import CropFlip, Identity
 
@@ -101,3 +102,17 @@ def test_numbers_of_a_seed_are_not_those_of_another_seed_in_another_epoch(epoch)
     one, other = uniform(0, epoch + 1, samples, 2), uniform(1, epoch, samples, 2)
     assert (one == other).sum() < 3
     assert not permutation(0, epoch + 1, 100).equal(permutation(1, epoch, 100))
+
+
+def test_one_part_has_another_seed_and_the_other_part_stays_bit_for_bit(new_run, images):
+    """Of each run: the order of the images, and each image as the network gets it."""
+    augment = CropFlip(padding=2)
+    for seeds in (Seeds(0, 0, 0), Seeds(0, 1, 0), Seeds(0, 0, 1)):
+        (got, *_) = seen(partial(apart, new_run, seeds), images, augment=augment).values()
+        order = permutation(seeds.order, 0, 28)
+        draws = uniform(seeds.augment, 0, torch.arange(28), augment.draws)
+        assert got.equal(as_float(augment(images.pixels, draws))[order])
+
+
+def apart(new_run, seeds, _, **options):
+    return new_run(seeds, **options)

@@ -77,3 +77,13 @@ def test_the_network_takes_the_channels_of_the_data(tmp_path):
     assert built(*folder).conv1.in_channels == 1
     with pytest.raises(ConfigError, match=r"model.in_channels=3: the data has 1; leave it out"):
         built(*folder, "model.in_channels=3")
+
+
+def test_only_the_seed_of_the_initial_weights_changes_the_initial_weights():
+    def weights(*overrides):
+        return build_network(conf(*overrides)).conv1.weight
+
+    assert weights("seed=1").equal(weights("seed=0", "seed_init=1"))
+    assert weights("seed=1", "seed_init=0").equal(weights("seed=0"))
+    assert weights("seed_order=1", "seed_augment=1").equal(weights("seed=0"))
+    assert not weights("seed=0").equal(weights("seed=1"))

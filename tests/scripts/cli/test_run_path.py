@@ -19,6 +19,12 @@ def test_a_run_is_named_by_what_sets_it_apart():
     assert said(sites=[], recipe={"lr": 1, "epochs": 3}) == "sites=,recipe.lr=1,recipe.epochs=3"
 
 
+def test_a_run_is_named_by_the_seeds_of_its_parts():
+    none = dict.fromkeys(("seed_init", "seed_order"))
+    given = OmegaConf.create(KNOWN | none | {"seed": 2, "seed_order": 0})
+    assert changes(given, OmegaConf.create(KNOWN | none)) == "seed_order=0"
+
+
 def test_saying_what_is_so_anyway_changes_nothing():
     assert said(sites=["branch"], recipe={"lr": 0.1, "epochs": 5}) == ""
 
