@@ -85,7 +85,9 @@ def attach(
     the residual branch, before stochastic depth, `identity` on the shortcut, `post` after the sum;
     those of a network `stage` between two stages, `head` at the last map of the backbone. `stages`,
     from 1, chooses some. MobileNets and EfficientNets do not name theirs: the smallest maps are
-    stage 4, each size above a stage less, and nothing is below 1.
+    stage 4, each size above a stage less, and nothing is below 1. A block that concatenates its
+    branches, as in GoogLeNet, has its `branch` at its end. VGG has no blocks: `stage` and `head`
+    are before its pooling layers.
 
     A factory with a parameter `stage` or `size` is told the stage and, if `image_size` is given,
     the (H, W) of the map. The modules have the device and type of their block and the mode of
@@ -94,8 +96,8 @@ def attach(
     that starts at a half.
 
     Blocks of your own: `blocks={MyBlock: {"branch": "bn2", "inner": "before conv2"}}` names the
-    layer whose output, or input, is the map; `post`, `stage` and `head` need no naming, and a stage
-    is what lies in one container.
+    layer whose output, or input, is the map, and "." a block that is a layer itself; `post`,
+    `stage` and `head` need no naming, and a stage is what lies in one container.
     """
     _check_arguments(module_factory, site)
     chosen = choose(model, find(model, blocks), site, stages)

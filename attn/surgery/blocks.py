@@ -1,13 +1,16 @@
 """The blocks of torchvision's and timm's networks: which there are, and what is where in each.
 
 They are known by the names of their class and of their children, so that neither library is
-imported. A network that `attach` should learn to reach is a line of `KINDS`.
+imported. A network that `attach` should learn to reach is a line of `KINDS`. A network without
+blocks, such as VGG, has its pooling layers in their place.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
+from typing import Literal
 
 from torch import nn
 
@@ -16,8 +19,8 @@ OUTSIDE = ("post", "stage", "head")  # after a block: after each, the last of a 
 SITES = INSIDE + OUTSIDE  # in the order in which a network comes by them
 PREFIX = "attention_"  # of the name that attention has in the block it is put into
 
-# "bn3" is what the block's bn3 returns, "before conv3" what its conv3 gets; a function says so for
-# the one block it is given.
+# "bn3" is what the block's bn3 returns, "before conv3" what its conv3 gets, "." what the block
+# returns; a function says so for the one block it is given.
 Place = str | Callable[[nn.Module], str]
 Blocks = Mapping[type[nn.Module], Mapping[str, Place]]
 
@@ -38,6 +41,18 @@ def _by_resolution(blocks: Mapping[str, nn.Module]) -> list[int]:
     """Blocks of one stage have maps of one size; the last is stage 4, and none is below 1."""
     halvings = list(accumulate(_shrinks(block) for block in blocks.values()))
     return [max(1, 4 + halved - halvings[-1]) for halved in halvings]
+
+
+def _by_number(blocks: Mapping[str, nn.Module]) -> list[int]:
+    """The first number in the name of a block is that of the stage: `inception3a`, `Mixed_6b`."""
+    numbers = [re.search(r"\d+|$", name.rpartition(".")[2])[0] for name in blocks]
+    order = list(dict.fromkeys(numbers))
+    return [order.index(number) + 1 for number in numbers]
+
+
+def _one_each(blocks: Mapping[str, nn.Module]) -> list[int]:
+    """Each block ends a stage."""
+    return list(range(1, len(blocks) + 1))
 
 
 def _shrinks(block: nn.Module) -> bool:
@@ -70,16 +85,20 @@ class Kind:
     """A class of block: its name (or that of a class it derives from), and what is where in it.
 
     It registers `children` in this order, and any flag that is named after them is set. `width` is
-    a place with the channels that the block returns, `shortcut` the child that is None where the
-    shortcut is plain. Without sites a block is a mere convolution: it only counts for stages.
+    a place with the channels that the block returns, `"a + b"` if it concatenates two maps, or the
+    number itself; `shortcut` the child that is None where the shortcut is plain. Without sites a
+    block only counts for stages. The map of a stage is what its last block returns, unless `end`
+    says that it is what the container returns, with the channels `joined`, or what the block gets.
     """
 
     name: str
     children: str
-    width: Place
+    width: Place | int
     sites: Mapping[str, Place]
     stages: Callable[[Mapping[str, nn.Module]], list[int]] = by_container
     shortcut: str = ""
+    end: Literal["after block", "after container", "before block"] = "after block"
+    joined: Place = ""
     own: type[nn.Module] | None = None  # the class itself, where the user has named it
 
     def knows(self, module: nn.Module) -> bool:
@@ -94,6 +113,8 @@ class Kind:
 
 _resnet = partial(Kind, shortcut="downsample")
 _mobile = partial(Kind, stages=_by_resolution)
+_dense = partial(Kind, end="after container", joined="before norm1 + conv2")
+_inception = partial(Kind, sites={"branch": "."}, stages=_by_number)
 
 # fmt: off
 KINDS = (
@@ -130,7 +151,33 @@ KINDS = (
     Kind("CNBlock", "block stochastic_depth", "block.0", {"branch": "before stochastic_depth"}),
     Kind("ConvNeXtBlock", "conv_dw norm mlp shortcut drop_path", "conv_dw",
         {"branch": "before drop_path", "identity": "shortcut"}),
-    # MobileNet V2, MobileNet V3, EfficientNet of torchvision
+    # DenseNet of torchvision, then of timm: a layer gets what all before it returned
+    _dense("_DenseLayer", "norm1 conv1 norm2 conv2", "conv2",
+        {"inner": "before conv2", "branch": "conv2"}),
+    _dense("DenseLayer", "norm1 conv1 norm2 conv2", "conv2",
+        {"inner": "before conv2", "branch": "conv2"}),
+    # GoogLeNet and Inception v3 of torchvision and timm concatenate their branches
+    _inception("Inception", "branch1 branch2 branch3 branch4",
+        "branch1 + branch2 + branch3 + branch4"),
+    _inception("InceptionA", "branch1x1 branch5x5_2 branch3x3dbl_3 branch_pool",
+        "branch1x1 + branch5x5_2 + branch3x3dbl_3 + branch_pool"),
+    _inception("InceptionB", "branch3x3 branch3x3dbl_3",
+        "branch3x3 + branch3x3dbl_3 + before branch3x3"),
+    _inception("InceptionC", "branch1x1 branch7x7_3 branch7x7dbl_5 branch_pool",
+        "branch1x1 + branch7x7_3 + branch7x7dbl_5 + branch_pool"),
+    _inception("InceptionD", "branch3x3_1 branch3x3_2 branch7x7x3_4",
+        "branch3x3_2 + branch7x7x3_4 + before branch3x3_1"),
+    _inception("InceptionE", "branch1x1 branch3x3_2a branch3x3_2b branch3x3dbl_3a branch3x3dbl_3b "
+        "branch_pool", "branch1x1 + branch3x3_2a + branch3x3_2b + branch3x3dbl_3a + "
+        "branch3x3dbl_3b + branch_pool"),
+    # SqueezeNet and ShuffleNet V2 of torchvision
+    Kind("Fire", "squeeze expand1x1 expand3x3", "expand1x1 + expand3x3",
+        {"branch": "."}),
+    Kind("InvertedResidual", "branch1 branch2", "branch2 + branch2",
+        {"inner": "before branch2.5", "branch": "."}),
+    # MNASNet, MobileNet V2, MobileNet V3, EfficientNet of torchvision
+    _mobile("_InvertedResidual", "layers", "layers",
+        {"inner": "before layers.6", "branch": "layers"}),
     _mobile("InvertedResidual", "conv", "conv", {"inner": _depthwise, "branch": _last_of_conv}),
     _mobile("InvertedResidual", "block", "block", {"inner": _depthwise, "branch": "block"}),
     _mobile("MBConv", "block", "block", {"inner": _depthwise, "branch": "block"}),
@@ -176,10 +223,13 @@ def find(model: nn.Module, own: Blocks | None) -> list[Block]:
         for name, module in model.named_modules()
         if (kind := _kind(kinds, module))
     ]
-    if not any(kind.sites for _, _, kind in found):
+    if own is None and not any(kind.sites for _, _, kind in found):
+        found = _pools(model)
+    if not found:
         raise ValueError(
             f"attach finds no block it knows in {type(model).__name__}: it knows torchvision's and "
-            "timm's of ResNet, ResNeXt, Wide ResNet, RegNet, MobileNet, EfficientNet and ConvNeXt, "
+            "timm's of ResNet, ResNeXt, Wide ResNet, RegNet, MobileNet, EfficientNet, ConvNeXt, "
+            "DenseNet, GoogLeNet, Inception v3 and VGG, "
             "and timm's ResNeSt, Res2Net, SKNet, CSPNet, DLA and HRNet; "
             "name yours and the layer that ends its residual branch, as in "
             'attach(model, NAM, blocks={MyBlock: {"branch": "bn2"}})'
@@ -187,6 +237,25 @@ def find(model: nn.Module, own: Blocks | None) -> list[Block]:
     _, _, first = found[0]
     stages = first.stages({name: module for name, module, _ in found})
     return [Block(*block, stage) for block, stage in zip(found, stages, strict=True)]
+
+
+def _pools(model: nn.Module) -> list[tuple[str, nn.Module, Kind]]:
+    """Each pooling layer that follows a convolution or a norm in one nn.Sequential.
+
+    The layers of an nn.Sequential run in their order, so that the channels are known.
+    """
+    found = []
+    for path, layers in model.named_modules():
+        channels = None
+        for name, layer in layers.named_children() if isinstance(layers, nn.Sequential) else ():
+            if "Pool" in type(layer).__name__ and channels is not None:
+                kind = Kind(type(layer).__name__, "", channels, {}, _one_each, end="before block")
+                found.append((join(path, name), layer, kind))
+            elif getattr(layer, "weight", None) is not None:
+                channels = getattr(layer, "out_channels", len(layer.weight))
+            elif next(layer.parameters(), None) is not None:
+                channels = None
+    return found
 
 
 def _kind(kinds: Sequence[Kind], module: nn.Module) -> Kind | None:
@@ -211,8 +280,8 @@ def _own_kinds(own: Blocks) -> list[Kind]:
 
 
 def join(parent: str, name: str) -> str:
-    """The name in the network of what `parent` calls `name`; the network itself has none."""
-    return f"{parent}.{name}" if parent else name
+    """The name in the network of what `parent` calls `name`; the network itself has no name."""
+    return ".".join(filter(None, (parent, name)))
 
 
 def _parent(name: str) -> str:

@@ -93,16 +93,25 @@ def choose(
     if site == "stage":
         chosen = [block for block, after in pairwise(blocks) if block.stage != after.stage]
     elif site == "head":
-        chosen = blocks[-1:]
+        chosen = [block for block in blocks if not _is_auxiliary(model, block, blocks[0])][-1:]
     else:
         chosen = [block for block in blocks if block.kind.sites]
     chosen = [block for block in chosen if stages is None or block.stage in stages]
     if not chosen:
-        asked = numbers if stages is None else list(stages)
-        raise ValueError(f"{type(model).__name__} has no {site} in stages {asked}: choose others")
+        raise ValueError(_no_site(model, blocks, site, numbers if stages is None else list(stages)))
     if site == "stage" and blocks[0].kind.stages is by_container:
         _check_ends(model, blocks, chosen)
     return chosen
+
+
+def _no_site(model: nn.Module, blocks: Sequence[Block], site: str, stages: Sequence[int]) -> str:
+    name = type(model).__name__
+    if site in ("stage", "head") or any(block.kind.sites for block in blocks):
+        return f"{name} has no {site} in stages {stages}: choose others"
+    return (
+        f"{name} has no {site}, because it has no blocks: choose stage or head, or name the layers "
+        'that attention follows, as in blocks={nn.Conv2d: {"branch": "."}}'
+    )
 
 
 def _check_ends(model: nn.Module, blocks: Sequence[Block], ends: Sequence[Block]) -> None:
@@ -119,19 +128,30 @@ def _check_ends(model: nn.Module, blocks: Sequence[Block], ends: Sequence[Block]
 
 def locate(model: nn.Module, block: Block, site: str) -> Point:
     """The site of this block, or a refusal."""
+    if site == "post":
+        return Point(block, block.module, f"after {block.name}", _width(block))
+    if site == "head" and (later := _later(model, block)):
+        return Point(block, later[1], f"after {later[0]}", _channels(later[1], before=False))
     if site in OUTSIDE:
-        name, host = _tail(model, block) if site == "head" else (block.name, block.module)
-        channels = _width(block) if host is block.module else _channels(host, before=False)
-        return Point(block, host, f"after {name}", channels)
+        return _end(model, block)
     if site not in block.kind.sites:
         raise ValueError(f"{block.name} ({block.kind.name}) has no {site}: it has {block.sites()}")
     path, before = _read(block.kind.sites[site], block.module)
     place = f"{'before' if before else 'after'} {join(block.name, path)}"
-    if path == block.kind.shortcut and getattr(block.module, path) is None:
+    if site == "identity" and path == block.kind.shortcut and getattr(block.module, path) is None:
         return Point(block, PlainShortcut(), place, _width(block))
     host = _layer(block, path)
     channels = _channels_at(block, path, before) if site == "inner" else _width(block)
     return Point(block, host, place, channels, before)
+
+
+def _end(model: nn.Module, block: Block) -> Point:
+    """Where the map is that the last block of a stage hands on."""
+    kind = block.kind
+    side, _, whose = kind.end.partition(" ")
+    name = block.container if whose == "container" else block.name
+    channels = _sum(block, kind.joined) if kind.joined else _width(block)
+    return Point(block, model.get_submodule(name), f"{side} {name}", channels, side == "before")
 
 
 def _read(place: Place, block: nn.Module) -> tuple[str, bool]:
@@ -139,7 +159,7 @@ def _read(place: Place, block: nn.Module) -> tuple[str, bool]:
     *before, path = (place(block) if callable(place) else place).split()
     if before not in ([], ["before"]):
         raise ValueError(f'a place is "bn2" or "before conv2", not "{place}"')
-    return path, before == ["before"]
+    return path.removeprefix("."), before == ["before"]
 
 
 def _layer(block: Block, path: str) -> nn.Module:
@@ -150,12 +170,21 @@ def _layer(block: Block, path: str) -> nn.Module:
 
 
 def _width(block: Block) -> int:
-    return _channels_at(block, *_read(block.kind.width, block.module))
+    width = block.kind.width
+    return width if isinstance(width, int) else _sum(block, width)
+
+
+def _sum(block: Block, places: Place) -> int:
+    """The channels of a map, or of several that are concatenated: "branch1 + branch2"."""
+    text = places(block.module) if callable(places) else places
+    return sum(_channels_at(block, *_read(place, block.module)) for place in text.split(" + "))
 
 
 def _channels_at(block: Block, path: str, before: bool) -> int:
     """An identity, as the fusion of layers leaves, has the channels of the layer before it."""
     layer = _layer(block, path)
+    if layer is block.module and not isinstance(getattr(layer, "weight", None), Tensor):
+        raise ValueError(_no_channels(layer))  # the last weight in a block may be of one branch
     if type(layer) is nn.Identity and not before:
         modules = [module for _, module in block.module.named_modules()][1:]
         earlier = modules[: modules.index(layer)]
@@ -167,35 +196,50 @@ def _channels(layer: nn.Module, before: bool) -> int:
     """Of the map that `layer` returns, by its last weight, or that it gets, by its first."""
     layers = _weighted_layers(layer)
     if not layers:
-        raise ValueError(f"{layer} does not tell its channels: name a convolution or a norm")
+        raise ValueError(_no_channels(layer))
     first, last = layers[0], layers[-1]
     if before:
         return getattr(first, "in_channels", len(first.weight))
     return getattr(last, "out_channels", len(last.weight))
 
 
+def _no_channels(layer: nn.Module) -> str:
+    return f"{layer} does not tell its channels: name a convolution or a norm"
+
+
 def _weighted_layers(layer: nn.Module) -> list[nn.Module]:
     return [m for m in layer.modules() if isinstance(getattr(m, "weight", None), Tensor)]
 
 
-def _tail(model: nn.Module, block: Block) -> tuple[str, nn.Module]:
+def _is_auxiliary(model: nn.Module, block: Block, first: Block) -> bool:
+    """Whether a classifier, whose child is a Linear, holds the block and not the first block."""
+    path = block.container
+    while path and not first.name.startswith(f"{path}."):
+        if any(isinstance(child, nn.Linear) for child in model.get_submodule(path).children()):
+            return True
+        path = path.rpartition(".")[0]
+    return False
+
+
+def _later(model: nn.Module, block: Block) -> tuple[str, nn.Module] | None:
     """The last layer with weights in the backbone, after the last block and before what pools.
 
-    What a segmentation network or a detector has after its backbone does not count.
+    None if nothing follows the block. What a segmentation network or a detector has after its
+    backbone does not count.
     """
     backbone = _backbone(model, block)
-    name, module, path = block.name, block.module, block.name
+    found, path = None, block.name
     while path != backbone:
         path, _, last = path.rpartition(".")
         siblings = list(model.get_submodule(path).named_children())
         names = [sibling for sibling, _ in siblings]
         for sibling, layer in siblings[names.index(last) + 1 :]:
             if any("Pool" in type(m).__name__ or isinstance(m, nn.Linear) for m in layer.modules()):
-                return name, module
+                return found
             is_called = not isinstance(layer, nn.ModuleList | nn.ModuleDict)
             if is_called and next(layer.parameters(), None) is not None:
-                name, module = join(path, sibling), layer
-    return name, module
+                found = join(path, sibling), layer
+    return found
 
 
 def _backbone(model: nn.Module, last: Block) -> str:

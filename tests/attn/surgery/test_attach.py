@@ -36,7 +36,16 @@ TORCHVISION = {
     "efficientnet_b0": reach(16, *MOBILE),
     "efficientnet_v2_s": reach(40, *MOBILE),
     "convnext_tiny": reach(18, "branch"),
+    "densenet121": reach(58, *MOBILE),
+    "googlenet": reach(9, "branch") | {"stage": 2},
+    "inception_v3": reach(11, "branch") | {"stage": 2},
+    "mnasnet0_5": reach(16, *MOBILE),
+    "shufflenet_v2_x0_5": reach(16, *MOBILE) | {"stage": 2},
+    "squeezenet1_1": {"branch": 8, "post": 8, "head": 1},
+    "vgg11_bn": {"stage": 4, "head": 1},
 }
+OPTIONS = {name: {"init_weights": False} for name in ("googlenet", "inception_v3", "vgg11_bn")}
+SMALLEST = {"inception_v3": 96}  # pixels
 TIMM = {
     "resnet18": reach(8, *RESIDUAL),
     "seresnet50": reach(16, *RESIDUAL),
@@ -74,7 +83,7 @@ def one_thread() -> Iterator[None]:
 def build(library: str, name: str) -> nn.Module:
     torch.manual_seed(0)
     if library == "torchvision":
-        return torchvision.models.get_model(name).eval()
+        return torchvision.models.get_model(name, **OPTIONS.get(name, {})).eval()
     return pytest.importorskip("timm").create_model(name, pretrained=False).eval()
 
 
@@ -91,9 +100,9 @@ def images(size: int = 64) -> Tensor:
     return torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
-def logits(model: nn.Module) -> Tensor:
+def logits(model: nn.Module, size: int = 64) -> Tensor:
     with torch.inference_mode():
-        return model(images())
+        return model(images(size))
 
 
 def inserted(model: nn.Module, report: Report) -> list[nn.Module]:
@@ -129,19 +138,22 @@ class Record(nn.Module):
 def test_every_site_of_every_family(library: str, name: str) -> None:
     model = build(library, name)
     counts = {"torchvision": TORCHVISION, "timm": TIMM}[library][name]
-    plain, keys, text = logits(model), list(model.state_dict()), repr(model)
+    size = SMALLEST.get(name, 64)
+    plain, keys, text = logits(model, size), list(model.state_dict()), repr(model)
     for site, count in counts.items():
-        report = attach(model, Same, site, image_size=64)
+        report = attach(model, Same, site, image_size=size)
         assert len(report) == count == len(set(inserted(model, report))) == report.params
-    assert torch.equal(logits(model), plain)
+    assert torch.equal(logits(model, size), plain)
     assert [key for key in model.state_dict() if "attention_" not in key] == keys
     assert detach(model) == sum(counts.values())
-    assert torch.equal(logits(model), plain)
+    assert torch.equal(logits(model, size), plain)
     assert list(model.state_dict()) == keys
     assert repr(model) == text
     for site in set(SITES) - set(counts):
         with pytest.raises(
-            ValueError, match=rf"has no {site}: it has|has no layer downsample|tell where"
+            ValueError,
+            match=rf"has no {site}: it has|has no layer downsample|tell where|in stages \[1\]"
+            rf"|has no {site}, because it has no blocks: .* blocks=\{{nn.Conv2d",
         ):
             attach(model, nn.Identity, site)
     assert detach(model) == 0
@@ -303,6 +315,65 @@ def test_the_head_is_after_a_convolution_that_follows_the_features() -> None:
     net.fc = nn.Linear(24, 10)
     report = attach(net, nn.Identity, "head", blocks={Mine: MINE})
     assert (report.rows[0].place, report.rows[0].channels) == ("after last", 24)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("vgg11_bn", "before features.28"),  # the last pooling layer
+        ("densenet121", "after features.norm5"),
+        ("googlenet", "after inception5b"),
+        ("inception_v3", "after Mixed_7c"),
+    ],
+)
+def test_the_head_of_a_network_without_a_shortcut(name: str, place: str) -> None:
+    model = build("torchvision", name)
+    assert attach(model, nn.Identity, "head").rows[0].place == place
+    detach(model)
+
+
+@pytest.mark.parametrize(("name", "block"), [("googlenet", "inception5b"), ("inception_v3", "Mix")])
+def test_an_auxiliary_classifier_does_not_take_the_head(name: str, block: str) -> None:
+    model = build("torchvision", name)
+    layer = type(next(m for m in model.modules() if type(m).__name__ == "BasicConv2d"))
+    report = attach(model, nn.Identity, "head", blocks={layer: {"branch": "bn"}})
+    assert report.rows[0].place.startswith(f"after {block}")
+    detach(model)
+
+
+def test_the_map_of_a_stage_is_all_that_a_dense_block_returns() -> None:
+    model = build("torchvision", "densenet121")
+    rows = attach(model, nn.Identity, "stage").rows
+    assert [row.channels for row in rows] == [256, 512, 1024]
+    assert rows[0].place == "after features.denseblock1"
+    detach(model)
+
+
+def test_a_network_of_plain_layers_has_maps_before_its_pools() -> None:
+    layers = [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(8, 24, 3), nn.ReLU()]
+    net = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 10)).eval()
+    for site, place, channels in (("stage", "before 2", 8), ("head", "before 5", 24)):
+        row = attach(net, Same, site, image_size=64).rows[0]
+        assert (row.place, row.channels) == (place, channels)
+    logits(net)
+    every_layer = {nn.Conv2d: {"branch": "."}}
+    assert [row.channels for row in attach(net, nn.Identity, blocks=every_layer).rows] == [8, 24]
+
+
+def test_channels_that_only_a_block_knows_are_not_guessed() -> None:
+    class Joined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.branches = nn.ModuleList([nn.Conv2d(3, 4, 1), nn.Conv2d(3, 8, 1)])
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([branch(x) for branch in self.branches], 1)
+
+    model = nn.Sequential(Joined(), nn.MaxPool2d(2))
+    with pytest.raises(ValueError, match="attach finds no block it knows in Sequential"):
+        attach(model, attn.NAM, "head")
+    with pytest.raises(ValueError, match="does not tell its channels: name a convolution"):
+        attach(model, attn.NAM, blocks={Joined: {"branch": "."}})
 
 
 def test_the_size_of_a_detectors_maps_is_asked_of_its_backbone() -> None:

@@ -399,3 +399,17 @@ def test_attention_with_a_gain_has_the_keys_of_attention_without() -> None:
     net, gained = attached(), torchvision.models.resnet18(num_classes=10)
     attn.attach(gained, attn.SE, gain=2)
     gained.load_state_dict(attn.rename_keys(net.state_dict(), net, gained))
+
+
+@pytest.mark.parametrize("name", ["vgg11_bn", "densenet121", "googlenet"])
+def test_networks_without_shortcuts_are_baked(name):
+    model = torchvision.models.get_model(
+        name, **({} if name == "densenet121" else {"init_weights": False})
+    ).eval()
+    for site in ("stage", "head"):
+        attn.attach(model, attn.NAM, site)
+    baked, images = attn.bake(model), torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        expected = model(images)
+        assert torch.equal(baked(images), expected)
+        assert torch.allclose(torch.fx.symbolic_trace(baked)(images), expected)
