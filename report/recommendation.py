@@ -45,11 +45,11 @@ def _take(gains: Sequence[TableRow], comparison: Comparison) -> str:
         if timed
         else f"{taken.records[0]['macs'] / base.records[0]['macs']:.2f}× the MACs"
     )
-    others = [row.name for row in candidates if row is not taken]
-    choice = f" Not told apart from {', '.join(others)}, and the cheapest." if others else ""
+    others = ", ".join(row.name for row in candidates if row is not taken)
+    choice = f" The runs do not tell {taken.name} from {others}; {taken.name} is the cheapest."
     return (
         f"take {taken.name}: the gain is {found.mean:.1f} points "
-        f"({found.low:.1f} to {found.high:.1f}) for {cost}.{choice}"
+        f"({found.low:.1f} to {found.high:.1f}) for {cost}.{choice if others else ''}"
     )
 
 

@@ -45,7 +45,7 @@ class ImageDataset(ABC):
             raise ValueError(f"val must be 0 or more images, got {self.val}")
         if self.channels not in self.CHANNELS:
             allowed = ", ".join(map(str, self.CHANNELS))
-            raise ValueError(f"channels={self.channels}: these images have {allowed}")
+            raise ValueError(f"channels={self.channels}: expected {allowed}")
         Normalize(self.statistics, self.channels)
 
     @abstractmethod

@@ -80,8 +80,8 @@ def _data_name(data: Mapping[str, Any], choice: str) -> str:
     is_name = isinstance(name, str) and re.fullmatch(r"\w[\w .+-]*", name)
     if not is_name or name in taken:
         raise ConfigError(
-            f"data.name={name}: give the data set another name, of letters and digits, that is "
-            f"none of {', '.join(sorted(taken))}"
+            f"data.name={name}: choose another name for the data set, of letters and digits, "
+            f"that is none of {', '.join(sorted(taken))}"
         )
     return name
 

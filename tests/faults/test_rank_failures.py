@@ -64,6 +64,7 @@ def met(world, cwd, undisturbed, rank, number):
     if number == signal.SIGTERM:
         right = codes == [143] * world and (at["epoch"], at["step"]) == (1, 3) and tidy(run_of(cwd))
         told = said(cwd).count("SIGTERM: saved at step") == 1
+        told = told and said(cwd).count("SIGTERM") == 1 + (rank == 0)  # rank 0 also says: saving
     else:
         codes.pop(rank)
         right = set(codes) == {3} and (at["epoch"], at["step"]) == (1, 0)

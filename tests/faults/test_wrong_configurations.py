@@ -38,7 +38,7 @@ SAME = (
 )
 ADVICE = (
     "expected|must|has to|choose|did you mean|there are|no option|not allowed|leave it out|write|"
-    "say|give|such as|quote|[Ii]nvalid|Error merging|these images have"
+    "say|such as|quote|[Ii]nvalid|Error merging"
 )
 HUGE = "1" + 12 * "0"
 

@@ -28,7 +28,9 @@ def test_of_gains_that_are_not_told_apart_the_cheapest_is_taken(said):
     top1 = {"none": NONE, "best": (92.0, 92.7, 92.3), "cheap": (91.9, 92.3, 92.5)}
     line = said(**top1, macs={"best": 1100, "cheap": 1050})
     assert "take cheap: " in line
-    assert line.endswith("for 1.05× the MACs. Not told apart from best, and the cheapest.")
+    assert line.endswith(
+        "for 1.05× the MACs. The runs do not tell cheap from best; cheap is the cheapest."
+    )
 
 
 def test_a_cheaper_gain_that_is_resolved_to_be_smaller_is_not_taken(said):

@@ -160,5 +160,5 @@ def test_an_image_without_transparency_is_opaque(root):
 
 
 def test_other_numbers_of_channels_are_refused(root):
-    with pytest.raises(ValueError, match="channels=2: these images have 1, 3, 4"):
+    with pytest.raises(ValueError, match="channels=2: expected 1, 3, 4"):
         source(root, channels=2)
